@@ -1,0 +1,53 @@
+# Two commands for people: `make run` and `make test`. The rest is what they are made of.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help run test build check lint fmt doc bench install clean-run
+
+help:
+	@echo 'make run      build, serve a private store in ./run, load an image and show it'
+	@echo 'make test     install what the tests need (Debian) and run everything'
+	@echo 'make lint     format and clippy, as the tests do'
+	@echo 'make fmt      format the sources'
+	@echo 'make doc      build the documentation, as the tests do'
+	@echo 'make bench    measure beside a real Podman service'
+	@echo 'make build    the release binary'
+	@echo 'make install  binary and systemd units below PREFIX=$(PREFIX) (DESTDIR is honoured)'
+	@echo 'make clean-run  remove what make run left in ./run'
+
+run:
+	@dist/dev/run.sh
+
+test:
+	@dist/dev/test.sh
+
+build:
+	$(CARGO) build --release --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+fmt:
+	$(CARGO) fmt
+
+doc:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+bench: build
+	$(CARGO) bench --locked --bench against-podman
+
+install:
+	install -Dm755 $(TARGET_DIR)/release/imaged $(DESTDIR)$(PREFIX)/bin/imaged
+	for scope in system user; do \
+	    for unit in socket service; do \
+	        install -d $(DESTDIR)$(PREFIX)/lib/systemd/$$scope && \
+	        sed 's|@BINDIR@|$(PREFIX)/bin|' dist/systemd/$$scope/imaged.$$unit \
+	            > $(DESTDIR)$(PREFIX)/lib/systemd/$$scope/imaged.$$unit || exit; \
+	    done; \
+	done
+
+clean-run:
+	@dist/dev/run.sh clean

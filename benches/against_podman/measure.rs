@@ -1,0 +1,291 @@
+//! The measurements themselves. Every one runs on both servers in turn, round by round, so that a
+//! busy minute of the machine meets both.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::disk::Disk;
+use crate::image::{self, Image, NAME};
+use crate::process;
+use crate::report::{Report, Required, Row, Unit};
+use crate::support::server::{imaged, podman_service};
+use crate::support::{DockerArchive, Layer, Server, Store, tree};
+
+const MIB: f64 = 1_048_576.0;
+/// Bytes of a store's disk: the image, and Podman's temporary copy of the archive.
+const DISK: u64 = 6 << 30;
+/// Lists and starts are quick: more of them per round.
+const REPEATS: usize = 8;
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// As it is by default.
+    Imaged,
+    /// Without waiting for the disk, as Podman does.
+    ImagedNoSync,
+    Podman,
+}
+
+impl Kind {
+    fn command(self, store: &Store, socket: &Path) -> Command {
+        match self {
+            Self::Imaged => imaged(store, socket),
+            Self::ImagedNoSync => {
+                let mut command = imaged(store, socket);
+                command.args(["--sync", "none"]);
+                command
+            }
+            Self::Podman => podman_service(store, socket),
+        }
+    }
+
+    fn start(self, store: &Store) -> Server {
+        let socket = store.path("api.sock");
+        Server::spawn(store, &mut self.command(store, &socket), &socket)
+    }
+
+    fn add(self, row: &mut Row, value: f64) {
+        if self == Self::Podman { row.podman.push(value) } else { row.imaged.push(value) }
+    }
+}
+
+/// The image and the rules of one run.
+pub(crate) struct Bench {
+    parent: PathBuf,
+    _dir: TempDir,
+    archive: PathBuf,
+    image: Image,
+    rounds: usize,
+    images: usize,
+}
+
+impl Bench {
+    /// Makes the image's archive.
+    pub(crate) fn new(parent: &Path, percent: u64, rounds: usize, images: usize) -> Self {
+        let dir = tempfile::Builder::new().prefix("imaged-bench-").tempdir_in(parent).unwrap();
+        let archive = dir.path().join("image.tar");
+        eprintln!("making the image");
+        let image = image::write(&archive, percent);
+        eprintln!("{} files, {} bytes unpacked", image.files, image.unpacked);
+        Self { parent: parent.to_owned(), _dir: dir, archive, image, rounds, images }
+    }
+
+    /// Measures everything.
+    pub(crate) fn run(&self) -> Report {
+        let mut rows = self.transfers();
+        rows.extend(self.many_images());
+        let setting = json!({
+            "podman": crate::support::tool::run(Command::new("podman").arg("--version")),
+            "processors": thread::available_parallelism().unwrap().get(),
+            "rounds": self.rounds,
+            "files": self.image.files,
+            "unpacked": self.image.unpacked,
+            "images": self.images,
+        });
+        Report { setting, rows }
+    }
+
+    /// Load and export of the whole image, on a fresh disk each.
+    fn transfers(&self) -> Vec<Row> {
+        let mut load = Row::new("load, docker-archive", Unit::Time, Required::Ratio(3.0));
+        let mut no_sync = Row::new("  with --sync none", Unit::Time, Required::Nothing);
+        let mut durable = Row::new("  until all is on disk", Unit::Time, Required::Nothing);
+        let mut export = Row::new("export, docker-archive", Unit::Time, Required::Ratio(4.0));
+        let mut first = Row::new("  its first byte", Unit::Time, Required::Nothing);
+        let mut peak =
+            Row::new("memory, most while loading", Unit::Memory, Required::AtMost(96.0 * MIB));
+        let mut after = Row::new("memory, after the load", Unit::Memory, Required::Nothing);
+        // Files take whole blocks, and directories and inodes take some too: what is unpacked is
+        // larger than the tars. Both are shown; what the disk then holds is the measure.
+        let mut written =
+            Row::new("written by a load / unpacked on disk", Unit::Share, Required::AtMost(1.1));
+        let mut of_tars = Row::new("  / length of the tars", Unit::Share, Required::Nothing);
+        for round in 0..self.rounds {
+            for kind in in_turn(round, [Kind::Imaged, Kind::ImagedNoSync, Kind::Podman]) {
+                eprintln!("round {round}: load and export, {kind:?}");
+                let disk = Disk::new(&self.parent, DISK);
+                let store = Store::new_in(disk.path());
+                let server = kind.start(&store);
+                disk.sync();
+                warm(&self.archive);
+                let (before, empty) = (disk.written(), disk.used());
+                let start = Instant::now();
+                let (names, most) =
+                    process::peak(server.pid(), || server.client().load(&self.archive));
+                let answered = nanoseconds(start);
+                disk.sync();
+                let synced = nanoseconds(start);
+                assert_eq!(names, [NAME]);
+                assert_eq!(store.diff_ids(NAME), self.image.diff_ids);
+                if kind == Kind::ImagedNoSync {
+                    no_sync.imaged.push(answered);
+                    continue;
+                }
+                kind.add(&mut load, answered);
+                if kind == Kind::Podman {
+                    no_sync.podman.push(answered);
+                }
+                kind.add(&mut durable, synced);
+                kind.add(&mut peak, most as f64);
+                let bytes = (disk.written() - before) as f64;
+                kind.add(&mut written, bytes / (disk.used() - empty) as f64);
+                kind.add(&mut of_tars, bytes / self.image.unpacked as f64);
+                thread::sleep(Duration::from_secs(1));
+                kind.add(&mut after, process::resident(server.pid()) as f64);
+
+                let route = format!("/images/{NAME}/get?format=docker-archive");
+                let (beginning, end, length) = fetch(server.socket(), &route);
+                assert!(length > self.image.unpacked, "{length}");
+                kind.add(&mut first, beginning);
+                kind.add(&mut export, end);
+            }
+        }
+        vec![load, no_sync, durable, export, first, peak, after, written, of_tars]
+    }
+
+    /// Lists, starts and idle memory on a store of many images.
+    fn many_images(&self) -> Vec<Row> {
+        let mut list = Row::new("list", Unit::Time, Required::Ratio(200.0));
+        let mut first_list = Row::new("  the first one", Unit::Time, Required::Nothing);
+        let mut start = Row::new("first answer after start", Unit::Time, Required::Ratio(8.0));
+        let mut cpu = Row::new("  processor time", Unit::Time, Required::Nothing);
+        let mut idle =
+            Row::new("memory, idle after lists", Unit::Memory, Required::AtMost(15.0 * MIB));
+        eprintln!("making a store of {} images", self.images);
+        let disk = Disk::new(&self.parent, DISK);
+        let store = Store::new_in(disk.path());
+        self.fill(&store);
+        for round in 0..self.rounds {
+            for kind in in_turn(round, [Kind::Imaged, Kind::Podman]) {
+                eprintln!("round {round}: starts and lists, {kind:?}");
+                for _ in 0..REPEATS {
+                    let started = Started::new(kind, &store);
+                    kind.add(&mut start, started.answered);
+                    kind.add(&mut cpu, started.processor_time);
+                }
+                let started = Started::new(kind, &store);
+                let (_, time, length) = fetch(&started.socket, "/images/json");
+                kind.add(&mut first_list, time);
+                // Podman's lists take seconds each.
+                let repeats = if kind == Kind::Podman { 2 } else { REPEATS };
+                for _ in 0..repeats {
+                    let (_, time, again) = fetch(&started.socket, "/images/json");
+                    assert_eq!(again, length);
+                    kind.add(&mut list, time);
+                }
+                thread::sleep(Duration::from_secs(1));
+                kind.add(&mut idle, process::resident(started.child.id()) as f64);
+            }
+        }
+        vec![list, first_list, start, cpu, idle]
+    }
+
+    /// Small images with a common base, a name and a label each.
+    fn fill(&self, store: &Store) {
+        let server = Kind::ImagedNoSync.start(store);
+        let base = Layer::random(51, "base", 20, 500);
+        let mut number = 0;
+        while number < self.images {
+            let mut archive = DockerArchive::default();
+            for _ in 0..50.min(self.images - number) {
+                let name = format!("localhost/many/image-{number}:1");
+                let own = Layer::files(&[("own", name.as_bytes())]);
+                archive = archive.and(&[&name], &[base.clone(), own]);
+                number += 1;
+            }
+            server.client().load_bytes(archive.build()).expect(200);
+        }
+        let list = server.client().get("/images/json").expect(200).json();
+        assert_eq!(list.as_array().unwrap().len(), self.images);
+        assert!(server.stop().success());
+    }
+}
+
+/// A server started with a stop-watch.
+struct Started {
+    child: Child,
+    socket: PathBuf,
+    answered: f64,
+    processor_time: f64,
+}
+
+impl Started {
+    fn new(kind: Kind, store: &Store) -> Self {
+        let socket = store.path("timed.sock");
+        // A stale socket would cost one of them a look at it.
+        drop(fs::remove_file(&socket));
+        let mut command = kind.command(store, &socket);
+        let log = File::create(store.path("timed.log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let start = Instant::now();
+        let child = command.spawn().unwrap();
+        let mut started = Self { child, socket, answered: 0.0, processor_time: 0.0 };
+        while !started.answers() {
+            assert!(start.elapsed() < Duration::from_secs(30), "no answer");
+            thread::sleep(Duration::from_micros(100));
+        }
+        started.answered = nanoseconds(start);
+        started.processor_time = process::processor_time(started.child.id()) as f64;
+        started
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = UnixStream::connect(&self.socket) else { return false };
+        let request = b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
+        let mut answer = Vec::new();
+        stream.write_all(request).is_ok()
+            && stream.read_to_end(&mut answer).is_ok()
+            && answer.starts_with(b"HTTP/1.1 200")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// One `GET` on a connection of its own, without a library in between: nanoseconds to the first
+/// byte and to the end, and the length of the answer.
+fn fetch(socket: &Path, route: &str) -> (f64, f64, u64) {
+    let mut buffer = vec![0; 1 << 20];
+    let start = Instant::now();
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let prefix = crate::support::http::PREFIX;
+    let request = format!("GET {prefix}{route} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut length = stream.read(&mut buffer).unwrap() as u64;
+    let first = nanoseconds(start);
+    assert!(buffer.starts_with(b"HTTP/1.1 200"), "{}", buffer[..64].escape_ascii());
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => return (first, nanoseconds(start), length),
+            count => length += count as u64,
+        }
+    }
+}
+
+/// Both servers begin a round equally often.
+fn in_turn<const N: usize>(round: usize, mut kinds: [Kind; N]) -> [Kind; N] {
+    kinds.rotate_left(round % N);
+    kinds
+}
+
+/// Reads the archive, so that both find it in the page cache.
+fn warm(archive: &Path) {
+    tree::digest(archive);
+}
+
+fn nanoseconds(start: Instant) -> f64 {
+    start.elapsed().as_nanos() as f64
+}

@@ -1,0 +1,32 @@
+#!/bin/sh
+# make test: installs what the tests need from Debian, where it is missing, and runs everything.
+#
+# Nothing is skipped: a missing tool fails the tests that need it. Stores are written as root, so for
+# other users the tests run under sudo.
+set -eu
+cd "$(dirname "$0")/../.."
+. dist/dev/common.sh
+
+say "packages"
+# The tools that share the store, and what builds and examines trees and archives.
+apt_install ca-certificates build-essential \
+    podman buildah skopeo containers-storage docker-registry crun fuse-overlayfs uidmap \
+    debootstrap curl jq tar gzip bzip2 xz-utils zstd attr libcap2-bin e2fsprogs procps util-linux \
+    || echo "packages cannot be installed here; tests that need missing ones will fail"
+need_toolchain
+if [ "$(id -u)" != 0 ]; then
+    have sudo || die "the tests write stores as root: run make test as root"
+    host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+    export "CARGO_TARGET_${host}_RUNNER=sudo -E"
+fi
+
+step() {
+    say "$*"
+    "$@"
+}
+step cargo fmt --check
+step cargo clippy --locked --all-targets -- -D warnings
+step cargo test --locked
+say "cargo doc"
+RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+say "all passed"

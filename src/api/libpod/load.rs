@@ -1,0 +1,36 @@
+//! Images from an archive.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::Engine;
+use crate::api::error::{ApiError, ErrorBody};
+use crate::api::stream::{Archive, upload};
+use crate::api::wire::{self, libpod::Load};
+use crate::engine::LoadOptions;
+
+/// Store every image of an archive
+///
+/// A docker-archive or an oci-archive, plain or compressed with gzip, bzip2, xz or zstd, whatever
+/// the content type says. Read in one pass; when it fails, nothing is stored.
+#[utoipa::path(
+    post,
+    path = "/libpod/images/load",
+    tag = "images",
+    operation_id = "ImageLoadLibpod",
+    request_body(content = Archive, content_type = "application/x-tar", description = "The archive"),
+    responses(
+        (status = 200, description = "What was stored", body = Load),
+        (status = 500, description = "Not an archive, damaged, or failure", body = ErrorBody),
+        (status = 507, description = "No space left", body = ErrorBody),
+    )
+)]
+pub(crate) async fn load(engine: Engine, body: Body) -> Result<Response, ApiError> {
+    let report = engine.load(upload(body), LoadOptions::default()).await.map_err(|error| {
+        ApiError::from(error)
+            .context("unable to load image")
+            .status(StatusCode::INTERNAL_SERVER_ERROR)
+    })?;
+    Ok(wire::ok(&Load::from(report)))
+}

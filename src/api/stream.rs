@@ -1,0 +1,41 @@
+//! Bodies that are not one JSON document.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, TryStreamExt};
+use utoipa::ToSchema;
+
+use crate::engine::{ByteStream, SaveFormat};
+
+/// How archives are described: a string of bytes, for want of anything better in JSON Schema.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub(crate) struct Archive(#[expect(dead_code, reason = "only its description is used")] Vec<u8>);
+
+/// The content type Podman gives archives: its sniffing of `application/octet`.
+const ARCHIVE: HeaderValue = HeaderValue::from_static("application/octet; charset=us-ascii");
+/// That of tars of directories, which it makes as it sends them.
+const DIRECTORY: HeaderValue = HeaderValue::from_static("application/x-tar");
+const PLAIN_ASCII: HeaderValue = HeaderValue::from_static("text/plain; charset=us-ascii");
+
+/// An archive, sent as it is made. If making it fails, the connection breaks without the end of the
+/// chunked body, so that no client takes the part it has for the whole.
+pub(crate) fn archive(content: ByteStream, format: SaveFormat) -> Response {
+    let content_type = match format {
+        SaveFormat::OciArchive | SaveFormat::DockerArchive => ARCHIVE,
+        SaveFormat::OciDirectory | SaveFormat::DockerDirectory => DIRECTORY,
+    };
+    let content = content.inspect_err(|error| tracing::error!(%error, "archive broken off"));
+    ([(header::CONTENT_TYPE, content_type)], Body::from_stream(content)).into_response()
+}
+
+/// The single newline that Podman answers where there is nothing to say.
+pub(crate) fn newline(status: StatusCode) -> Response {
+    (status, [(header::CONTENT_TYPE, PLAIN_ASCII)], "\n").into_response()
+}
+
+/// A request body for the engine. An aborted upload is an `Err` item.
+pub(crate) fn upload(body: Body) -> ByteStream {
+    body.into_data_stream().map_err(std::io::Error::other).boxed()
+}

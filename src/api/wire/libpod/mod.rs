@@ -1,0 +1,25 @@
+//! The documents of the libpod routes.
+
+mod disk;
+mod image;
+mod remove;
+mod system;
+
+pub(crate) use disk::{Changed, DiskUsage};
+pub(crate) use image::{History, Import, Inspect, Load, Resolved, Summary, Tree};
+pub(crate) use remove::{Pruned, Remove};
+pub(crate) use system::{Info, Version};
+
+/// For `skip_serializing_if`: keys that Podman leaves out when their value says nothing.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Lists that are null when empty.
+fn null_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn text(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,127 @@
+//! Finding the images of a `docker-archive`.
+//!
+//! Both layouts are read: `<id>/layer.tar` of old Docker, and today's with files or symlinks named
+//! after digests. `manifest.json` alone says what belongs together.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::convert::is_object;
+use super::{ArchivedImage, Error, Members};
+use crate::image::document::{DockerDescriptor, DockerManifest};
+use crate::image::{DiffId, Digest, ImageConfig, Manifest, Reference, go_json, media_type};
+use crate::layer::Unpacked;
+
+const MANIFEST: &str = "manifest.json";
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Item {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Option<Vec<String>>,
+}
+
+/// The images of `manifest.json`, in its order. An empty list is an archive without images.
+pub fn docker_images<L: AsRef<Unpacked>>(
+    members: &Members<L>,
+) -> Result<Vec<ArchivedImage>, Error> {
+    let list =
+        members.document(MANIFEST).ok_or_else(|| Error::MissingComponent(MANIFEST.into()))?;
+    let items: Option<Vec<Item>> = serde_json::from_slice(list)
+        .map_err(|source| Error::Json { document: format!("tar {MANIFEST}"), source })?;
+    let items = items.unwrap_or_default();
+    let names: Vec<Vec<Reference>> =
+        items.iter().enumerate().map(|(at, item)| names(item, at)).collect::<Result<_, _>>()?;
+    items.iter().zip(names).map(|(item, names)| image(item, names, members)).collect()
+}
+
+fn names(item: &Item, at: usize) -> Result<Vec<Reference>, Error> {
+    let mut names = Vec::new();
+    for tag in item.repo_tags.iter().flatten() {
+        // Podman validates in Docker's sense and stores in its own.
+        let valid = Reference::normalize_docker(tag).and_then(|_| Reference::normalize_local(tag));
+        names.push(valid.map_err(|source| Error::Tag { tag: tag.clone(), item: at, source })?);
+    }
+    Ok(names)
+}
+
+fn image<L: AsRef<Unpacked>>(
+    item: &Item,
+    names: Vec<Reference>,
+    members: &Members<L>,
+) -> Result<ArchivedImage, Error> {
+    let config = members
+        .document(&item.config)
+        .ok_or_else(|| Error::MissingComponent(item.config.clone()))?;
+    let json = |source| Error::Json { document: item.config.clone(), source };
+    let parsed_config = ImageConfig::parse(config).map_err(json)?;
+    if !is_object(config) {
+        return Err(Error::Malformed(format!("{} is not an image config", item.config)));
+    }
+    let paths = item.layers.as_deref().unwrap_or_default();
+    let diff_ids = parsed_config.diff_ids().to_vec();
+    if paths.len() != diff_ids.len() {
+        return Err(Error::LayerCount { manifest: paths.len(), config: diff_ids.len() });
+    }
+    // All must be there before any is looked at: that is the error people understand.
+    if paths.iter().any(|path| !members.contains(path)) {
+        return Err(Error::MissingLayer);
+    }
+    let mut sizes = BTreeMap::new();
+    for (path, expected) in paths.iter().zip(&diff_ids) {
+        let layer = members.layer(path)?.as_ref();
+        if layer.diff_id != *expected {
+            return Err(Error::Digest {
+                expected: expected.to_string(),
+                got: layer.diff_id.to_string(),
+            });
+        }
+        sizes.insert(expected, layer.diff_size);
+    }
+    let config_digest = Digest::of(config);
+    let manifest = synthesise(&config_digest, config.len() as u64, &diff_ids, &sizes)?;
+    Ok(ArchivedImage {
+        manifest,
+        index: None,
+        config: config.clone(),
+        config_digest,
+        parsed_config,
+        diff_ids,
+        names,
+    })
+}
+
+/// The manifest Podman makes for an image of a docker archive: schema 2, layers called gzip but
+/// described uncompressed, so that the same archive gives the same digest there and here.
+fn synthesise(
+    config: &Digest,
+    config_size: u64,
+    diff_ids: &[DiffId],
+    sizes: &BTreeMap<&DiffId, u64>,
+) -> Result<Manifest, Error> {
+    let document = DockerManifest {
+        schema_version: 2,
+        media_type: media_type::DOCKER_MANIFEST,
+        config: DockerDescriptor {
+            media_type: media_type::DOCKER_CONFIG,
+            size: config_size,
+            digest: config.as_str(),
+        },
+        layers: diff_ids
+            .iter()
+            .map(|diff_id| DockerDescriptor {
+                media_type: media_type::DOCKER_LAYER_GZIP,
+                size: sizes.get(diff_id).copied().unwrap_or_default(),
+                digest: diff_id.digest().as_str(),
+            })
+            .collect(),
+    };
+    let raw = go_json::to_vec(&document)
+        .map_err(|source| Error::Json { document: "synthesised manifest".into(), source })?;
+    Manifest::parse(raw)
+        .map_err(|source| Error::Manifest { document: "synthesised manifest".into(), source })
+}

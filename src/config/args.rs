@@ -1,0 +1,198 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+/// Serves Podman's libpod image API from a containers/storage store
+#[derive(Debug, Clone, Parser)]
+#[command(name = "imaged", version, about, max_term_width = 100)]
+#[command(after_help = "Every flag can also come from the environment variable shown beside it. \
+    The store is shared: Podman, Buildah and Skopeo may use it at the same time.")]
+pub struct Args {
+    /// Directory of the store (graphroot) [default: as storage.conf says, else
+    /// /var/lib/containers/storage, or ~/.local/share/containers/storage when not root]
+    ///
+    /// As with Podman, the driver options of storage.conf do not apply to a store named here: give
+    /// them with --storage-opt.
+    #[arg(long, value_name = "DIR", env = "IMAGED_ROOT", value_parser = absolute())]
+    pub root: Option<PathBuf>,
+
+    /// Directory of the store's run-time state (runroot) [default: as storage.conf says, else
+    /// /run/containers/storage, or $XDG_RUNTIME_DIR/containers when not root]
+    #[arg(long, value_name = "DIR", env = "IMAGED_RUNROOT", value_parser = absolute())]
+    pub runroot: Option<PathBuf>,
+
+    /// Driver option, e.g. overlay.mountopt=nodev; may be repeated; replaces those of storage.conf
+    /// (in the environment: several, separated by spaces)
+    #[arg(long = "storage-opt", value_name = "KEY=VALUE", env = "IMAGED_STORAGE_OPT")]
+    pub storage_opts: Vec<String>,
+
+    /// What to log to standard error: error, warn, info, debug, trace, or directives such as
+    /// info,imaged::storage=debug
+    #[arg(long, value_name = "LEVEL", env = "IMAGED_LOG", default_value = "info")]
+    pub log: String,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Serve the API until stopped by SIGTERM or SIGINT
+    Serve(ServeArgs),
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Address to listen on: unix:///path or tcp://127.0.0.1:PORT; may be repeated
+    /// [default: the sockets passed by systemd, else /run/imaged/imaged.sock, or
+    /// $XDG_RUNTIME_DIR/imaged/imaged.sock when not root] (in the environment: several, separated
+    /// by spaces)
+    #[arg(long, value_name = "ADDRESS", env = "IMAGED_LISTEN")]
+    pub listen: Vec<String>,
+
+    /// Permission bits of the Unix sockets, octal
+    #[arg(long, value_name = "MODE", env = "IMAGED_SOCKET_MODE", default_value = "0600",
+          value_parser = parse_mode)]
+    pub socket_mode: u32,
+
+    /// Exit after this many seconds without a connection; 0: never
+    #[arg(long, value_name = "SECONDS", env = "IMAGED_IDLE_TIMEOUT", default_value_t = 0)]
+    pub idle_timeout: u64,
+
+    /// Before a layer counts as complete, write its file system back to disk, or do not
+    /// [default: as storage.conf says, else filesystem]
+    #[arg(long, value_name = "HOW", env = "IMAGED_SYNC")]
+    pub sync: Option<SyncArg>,
+
+    /// Let --listen name TCP addresses other than loopback. There is no authentication and no
+    /// encryption: whoever reaches the port owns the store
+    #[arg(long, env = "IMAGED_ALLOW_UNAUTHENTICATED_TCP")]
+    pub allow_unauthenticated_tcp: bool,
+}
+
+/// Values of `--sync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SyncArg {
+    /// One syncfs(2) for each image
+    Filesystem,
+    /// Leave it to the kernel: after a power cut, images may be incomplete
+    None,
+}
+
+impl Args {
+    /// Reads a command line, the program's name first. Variables of the process stand in for
+    /// flags that are absent. The error knows how to print itself, help and version included.
+    pub fn read<I, T>(words: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        let from_environment = |matches: &clap::ArgMatches, id: &str| {
+            matches.value_source(id) == Some(ValueSource::EnvVariable)
+        };
+        if from_environment(&matches, "storage_opts") {
+            args.storage_opts = split(&args.storage_opts);
+        }
+        let Command::Serve(serve) = &mut args.command;
+        if let Some(("serve", matches)) = matches.subcommand()
+            && from_environment(matches, "listen")
+        {
+            serve.listen = split(&serve.listen);
+        }
+        Ok(args)
+    }
+}
+
+/// A variable holds several values separated by white space: commas occur inside of them.
+fn split(values: &[String]) -> Vec<String> {
+    values.iter().flat_map(|value| value.split_whitespace()).map(str::to_owned).collect()
+}
+
+/// Relative directories are relative to where the program was started.
+fn absolute() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(std::path::absolute)
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("not an octal file mode between 0 and 0777".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_every_flag() {
+        let args = Args::read([
+            "imaged",
+            "--root=/g",
+            "--runroot=/r",
+            "--storage-opt=overlay.mountopt=nodev,metacopy=on",
+            "--storage-opt=ignore_chown_errors=true",
+            "--log=debug",
+            "serve",
+            "--listen=unix:///s",
+            "--listen=tcp://127.0.0.1:1",
+            "--socket-mode=660",
+            "--idle-timeout=5",
+            "--sync=none",
+            "--allow-unauthenticated-tcp",
+        ])
+        .unwrap();
+        assert_eq!(args.root, Some("/g".into()));
+        assert_eq!(args.runroot, Some("/r".into()));
+        assert_eq!(
+            args.storage_opts,
+            ["overlay.mountopt=nodev,metacopy=on", "ignore_chown_errors=true"]
+        );
+        assert_eq!(args.log, "debug");
+        let Command::Serve(serve) = args.command;
+        assert_eq!(serve.listen, ["unix:///s", "tcp://127.0.0.1:1"]);
+        assert_eq!(serve.socket_mode, 0o660);
+        assert_eq!(serve.idle_timeout, 5);
+        assert_eq!(serve.sync, Some(SyncArg::None));
+        assert!(serve.allow_unauthenticated_tcp);
+    }
+
+    #[test]
+    fn modes() {
+        for (text, mode) in [("0600", 0o600), ("660", 0o660), ("0o777", 0o777), ("0", 0)] {
+            assert_eq!(parse_mode(text), Ok(mode), "{text}");
+        }
+        for text in ["", "0888", "1777", "rw", "-1"] {
+            assert!(parse_mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        for words in [
+            &["imaged"][..],
+            &["imaged", "run"],
+            &["imaged", "serve", "extra"],
+            &["imaged", "serve", "--sync=sometimes"],
+            &["imaged", "serve", "--idle-timeout=soon"],
+        ] {
+            assert!(Args::read(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Flags, environment, `storage.conf` and `registries.conf`, read once at start into one immutable
+//! [`Config`].
+//!
+//! Nothing here looks at the process: the environment, the user and the root of the file system
+//! are in [`Host`], which tests fill as they like. Nothing is written, and nothing is read again
+//! after start.
+//!
+//! | file | rules |
+//! |---|---|
+//! | `storage.conf` and its drop-ins | [`storage`]: where the store is, the overlay options |
+//! | `registries.conf` and its drop-ins, `short-name-aliases.conf` | [`registries`]: how short names are read |
+
+mod args;
+mod host;
+mod listen;
+pub mod registries;
+pub mod storage;
+mod toml_file;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::image::ShortNames;
+
+pub use args::{Args, Command, ServeArgs, SyncArg};
+pub use host::Host;
+pub use listen::{Listen, ListenError};
+pub use storage::{ForceMask, OverlayConfig, StorageConfig, Sync};
+
+/// Everything the program was told, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The store.
+    pub storage: StorageConfig,
+    /// How names without a registry are looked up.
+    pub short_names: ShortNames,
+    /// The server.
+    pub serve: ServeConfig,
+}
+
+/// Where and how to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Addresses asked for by flag. Empty: the sockets that systemd passed, else
+    /// [`default_socket`](Self::default_socket).
+    pub listen: Vec<Listen>,
+    /// The socket of this user when nothing else was asked for.
+    pub default_socket: PathBuf,
+    /// Permission bits of Unix sockets.
+    pub socket_mode: u32,
+    /// Exit after this time without a connection. `None`: never.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that was asked for, or that exists, cannot be read.
+    #[error("reading {}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// A file is not valid TOML, or a value has the wrong type.
+    #[error("{}:{line}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A driver other than overlay.
+    #[error("storage driver {driver:?} ({origin}) is not supported, only \"overlay\" is")]
+    Driver {
+        /// The driver asked for.
+        driver: String,
+        /// Which file, variable or flag asked.
+        origin: String,
+    },
+    /// A driver option that does not exist or has a wrong value.
+    #[error("storage option {option:?}: {problem}")]
+    Option {
+        /// As given.
+        option: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A directory that has to be absolute is not.
+    #[error("{what} must be an absolute path, not {path:?}")]
+    Relative {
+        /// Which directory.
+        what: &'static str,
+        /// As given.
+        path: String,
+    },
+    /// The user's home directory is needed and not known.
+    #[error("the home directory of user {uid} is not known: set HOME")]
+    NoHome {
+        /// The user.
+        uid: u32,
+    },
+    /// An address that cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+}
+
+impl Config {
+    /// Reads the files that apply and puts `args` on top. Blocking; a handful of small reads.
+    pub fn load(args: &Args, host: &Host) -> Result<Self, Error> {
+        let Command::Serve(serve) = &args.command;
+        let mut storage = storage::load(args, host)?;
+        if let Some(sync) = serve.sync {
+            storage.overlay.sync = sync.into();
+        }
+        let allow_any = serve.allow_unauthenticated_tcp;
+        let listen = serve
+            .listen
+            .iter()
+            .map(|text| Listen::parse(text, allow_any))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            storage,
+            short_names: registries::load(host)?,
+            serve: ServeConfig {
+                listen,
+                default_socket: host.runtime_dir().join("imaged/imaged.sock"),
+                socket_mode: serve.socket_mode,
+                idle_timeout: (serve.idle_timeout > 0)
+                    .then(|| Duration::from_secs(serve.idle_timeout)),
+            },
+        })
+    }
+}

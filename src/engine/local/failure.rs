@@ -1,0 +1,94 @@
+//! What failures of the parts below mean to callers.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::engine::{Error, ErrorKind};
+use crate::sys::Canceled;
+use crate::{layer, storage};
+
+/// A failure of the store. By value, for `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(super) fn storage(error: storage::Error) -> Error {
+    use storage::Error as E;
+    let kind = match &error {
+        E::InUse { container, .. } => return in_use(container),
+        E::Canceled(_) => ErrorKind::Canceled,
+        E::ImageNotKnown { .. } => ErrorKind::NoSuchImage,
+        E::MissingLayer { .. } | E::Layer(_) => ErrorKind::BadArchive,
+        E::UnsupportedDriver { .. } | E::UnsupportedFeature { .. } | E::UnsupportedLayer { .. } => {
+            ErrorKind::Unsupported
+        }
+        E::ReadOnly { .. } => ErrorKind::Denied,
+        E::Mounted { .. } => ErrorKind::Conflict,
+        _ => ErrorKind::Storage,
+    };
+    let kind = if is_exhaustion(&error) { ErrorKind::Exhausted } else { kind };
+    Error::from_source(kind, &error)
+}
+
+/// The caller went away.
+pub(super) fn canceled(canceled: Canceled) -> Error {
+    Error::from_source(ErrorKind::Canceled, &canceled)
+}
+
+/// In Podman's words; clients look for the cause and print the advice.
+pub(super) fn in_use(container: &str) -> Error {
+    Error::new(ErrorKind::InUse, "image is in use by a container")
+        .with_advice("consider listing external containers and force-removing image")
+        .context(format!("image used by {container}"))
+}
+
+/// Whether a layer could not be unpacked because of this machine, not because of what is in it.
+pub(super) fn is_ours(error: &layer::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(error, layer::Error::Canceled(_) | layer::Error::WriteTarSplit(_))
+        || is_exhaustion(error)
+        || system_error(error)
+            .is_some_and(|errno| matches!(errno, Errno::IO | Errno::ROFS | Errno::NXIO))
+}
+
+/// Whether the system had no space, quota, memory or descriptors left.
+fn is_exhaustion(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustix::io::Errno;
+    system_error(error).is_some_and(|errno| {
+        matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
+    })
+}
+
+/// The error number at the root of a chain, if the system gave one.
+fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<rustix::io::Errno> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error
+            .downcast_ref::<io::Error>()
+            .or_else(|| Some(error.downcast_ref::<Arc<io::Error>>()?.as_ref()));
+        if let Some(code) = io.and_then(io::Error::raw_os_error) {
+            return Some(rustix::io::Errno::from_raw_os_error(code));
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_exhaustion() {
+        for (code, kind) in [
+            (28, ErrorKind::Exhausted),
+            (122, ErrorKind::Exhausted),
+            (24, ErrorKind::Exhausted),
+            (5, ErrorKind::Storage),
+        ] {
+            let error = storage::Error::Io {
+                operation: "writing",
+                path: "/x".into(),
+                source: io::Error::from_raw_os_error(code),
+            };
+            assert_eq!(storage(error).kind(), kind, "errno {code}");
+        }
+    }
+}

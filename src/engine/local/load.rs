@@ -1,0 +1,139 @@
+//! Loading an archive into the store, in one pass over the stream.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::{failure, host_file};
+use crate::archive::{self, ArchivedImage, Limits, Members, StageError};
+use crate::engine::{Error, ErrorKind, LoadReport, Result};
+use crate::image::{ImageId, Platform};
+use crate::layer::Decoder;
+use crate::storage::{self, ImageDraft, StagedLayer, Store, record::ImageRecord};
+use crate::sys::Cancel;
+
+/// Reads an archive, plain or compressed, and stores all of its images or none.
+pub(super) fn load(store: &Store, input: impl Read + Send, cancel: &Cancel) -> Result<LoadReport> {
+    let members = match scan(store, input, cancel) {
+        Ok(members) => members,
+        Err(Failure::Engine(error)) => return Err(error),
+        Err(Failure::Archive(error)) => {
+            cancel.check().map_err(failure::canceled)?;
+            let text = chain(&error);
+            return Err(no_format(
+                &format!("creating temp directory: untarring file: {text}"),
+                &format!("loading tar component \"manifest.json\": {text}"),
+            ));
+        }
+    };
+    let images = images(&members)?;
+    let names = (!images.is_empty()).then(|| images.iter().flat_map(answer).collect());
+    let drafts = images.into_iter().map(draft).collect::<Result<Vec<_>>>()?;
+    store.commit(members.into_layers(), drafts, cancel).map_err(failure::storage)?;
+    Ok(LoadReport { names })
+}
+
+/// As [`load`], from a file of the host.
+pub(super) fn load_file(store: &Store, path: &Path, cancel: &Cancel) -> Result<LoadReport> {
+    let file = host_file::open(path).map_err(|error| unreadable(path, &error))?;
+    load(store, file, cancel)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::NoSuchFile, format!("file does not exist: {path:?}"))
+        }
+        io::ErrorKind::IsADirectory => Error::new(
+            ErrorKind::Unsupported,
+            format!("{path:?} is a directory, and loading directories is not served yet"),
+        ),
+        _ => Error::new(ErrorKind::BadRequest, host_file::words(error))
+            .context(format!("stat {}", path.display()))
+            .context("failed to access file"),
+    }
+}
+
+/// What ends a scan: the archive's fault, or ours.
+enum Failure {
+    Archive(archive::Error),
+    Engine(Error),
+}
+
+impl From<archive::Error> for Failure {
+    fn from(error: archive::Error) -> Self {
+        Self::Archive(error)
+    }
+}
+
+fn scan(
+    store: &Store,
+    input: impl Read + Send,
+    cancel: &Cancel,
+) -> Result<Members<StagedLayer>, Failure> {
+    let decoder = Decoder::new(input).map_err(|error| archive::Error::Read(error.into()))?;
+    archive::scan(decoder, &Limits::default(), |content| {
+        store.stage(content, cancel).map_err(|error| match error {
+            storage::Error::Layer(error) if !failure::is_ours(&error) => StageError::Content(error),
+            error => StageError::Fatal(Failure::Engine(failure::storage(error))),
+        })
+    })
+}
+
+/// The images the members make up, in the first format that fits. As with Podman, an archive that
+/// is both (as Docker writes today) is an OCI one.
+fn images(members: &Members<StagedLayer>) -> Result<Vec<ArchivedImage>> {
+    let oci = match archive::oci_images(members, &Platform::host()) {
+        Ok(images) => return Ok(images),
+        Err(error) => error,
+    };
+    archive::docker_images(members).map_err(|docker| no_format(&chain(&oci), &chain(&docker)))
+}
+
+/// Podman's words when none of its formats fits.
+fn no_format(oci: &str, docker: &str) -> Error {
+    let text = format!(
+        "payload does not match any of the supported image formats:\
+         \n * oci: open index.json: not a directory\
+         \n * oci-archive: {oci}\
+         \n * docker-archive: {docker}\
+         \n * dir: reading version file \"version\": open version: not a directory"
+    );
+    Error::new(ErrorKind::BadArchive, text)
+}
+
+fn chain(error: &archive::Error) -> String {
+    Error::from_source(ErrorKind::BadArchive, error).to_string()
+}
+
+/// What the caller is told about an image: its names, or its ID.
+fn answer(image: &ArchivedImage) -> Vec<String> {
+    if image.names.is_empty() {
+        vec![image.config_digest.to_string()]
+    } else {
+        image.names.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// The record to be made, with its data items in the order in which Podman writes them.
+pub(super) fn draft(image: ArchivedImage) -> Result<ImageDraft> {
+    let id = ImageId::of_config(&image.config_digest)
+        .map_err(|error| Error::from_source(ErrorKind::BadArchive, &error))?;
+    let manifest_digest = image.manifest.digest();
+    let index = image.index.map(|index| (index.digest(), index.raw().clone()));
+    let digest = index.as_ref().map_or(&manifest_digest, |(digest, _)| digest).clone();
+    let mut items: Vec<(String, Bytes)> = vec![(image.config_digest.to_string(), image.config)];
+    items.extend(index.map(|(digest, raw)| (format!("manifest-{digest}"), raw)));
+    items.push((format!("manifest-{manifest_digest}"), image.manifest.raw().clone()));
+    items.push((ImageRecord::MANIFEST.to_owned(), image.manifest.raw().clone()));
+    Ok(ImageDraft {
+        id,
+        created: image.parsed_config.created_at().unwrap_or_else(jiff::Timestamp::now),
+        digest,
+        diff_ids: image.diff_ids,
+        items,
+        // Podman adds one name after the other, each in front of those before it.
+        names: image.names.iter().rev().map(ToString::to_string).collect(),
+    })
+}

@@ -1,0 +1,312 @@
+//! The real engine, on a containers/storage store. One file per operation.
+//!
+//! The files of this module are blocking code that sees one snapshot of the records, wrapped in a
+//! [`Library`]. This file is the async side: it sends each operation to the right class of
+//! blocking tasks and turns failures of tasks into errors.
+
+mod changes;
+mod disk_usage;
+mod facts;
+mod failure;
+mod filter;
+mod history;
+mod host_file;
+mod import;
+mod index;
+mod info;
+mod inspect;
+mod library;
+mod list;
+mod load;
+mod prune;
+mod relations;
+mod remove;
+mod resolve;
+mod save;
+mod size;
+mod stored_name;
+mod tagging;
+#[cfg(test)]
+mod testing;
+mod tree;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::{Timestamp, ZonedDateTime};
+
+use super::{
+    ByteStream, ChangedPath, ChangesOptions, DiskUsageReport, Error, ErrorKind, HistoryOptions,
+    HistoryReport, ImageDetails, ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport,
+    InspectOptions, ListOptions, LoadOptions, LoadReport, LookupReport, PruneOptions, PrunedImage,
+    RemoveOptions, RemoveReport, ResolveReport, Result, SaveFormat, SaveOptions, SystemInfo,
+    TreeOptions, TreeReport, VersionReport,
+};
+use crate::image::ShortNames;
+use crate::storage::{Snapshot, Store, StoredImage, Transaction};
+use crate::sys::Cancel;
+use crate::task::{self, Class, Tasks};
+use library::{DerivedCache, ImageData, Library, ReadError};
+use remove::Target;
+use resolve::Lists;
+
+/// The engine on one store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LocalEngine {
+    shared: Arc<Shared>,
+    tasks: Tasks,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    short_names: ShortNames,
+    derived: DerivedCache,
+}
+
+impl ImageData for Store {
+    fn read(&self, image: &StoredImage, key: &str) -> Result<Bytes, ReadError> {
+        Ok(self.image_data(image, key)?)
+    }
+}
+
+impl Shared {
+    fn snapshot(&self, cancel: &Cancel) -> Result<Snapshot> {
+        self.store.snapshot(cancel).map_err(failure::storage)
+    }
+
+    fn library(&self, snapshot: &Snapshot) -> Library<'_> {
+        Library::new(
+            self.derived.get(snapshot),
+            &self.store,
+            &self.short_names,
+            ZonedDateTime::now(),
+        )
+    }
+
+    /// Runs `change` in a transaction, which is written if `change` succeeds.
+    fn transaction<T>(
+        &self,
+        cancel: &Cancel,
+        change: impl FnOnce(&Library<'_>, &mut Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut transaction = self.store.begin(cancel).map_err(failure::storage)?;
+        let snapshot = transaction.view().clone();
+        let changed = change(&self.library(&snapshot), &mut transaction)?;
+        transaction.commit().map_err(failure::storage)?;
+        Ok(changed)
+    }
+}
+
+impl LocalEngine {
+    /// An engine on `store` whose blocking work runs on `tasks`.
+    pub fn new(store: Store, short_names: ShortNames, tasks: Tasks) -> Self {
+        let shared = Shared { store, short_names, derived: DerivedCache::default() };
+        Self { shared: Arc::new(shared), tasks }
+    }
+
+    async fn quick<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &Cancel) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        self.tasks
+            .run(Class::Quick, move |cancel| work(&shared, cancel))
+            .await
+            .map_err(task_error)?
+    }
+
+    async fn bulk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &Cancel) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        self.tasks
+            .run(Class::Bulk, move |cancel| work(&shared, cancel))
+            .await
+            .map_err(task_error)?
+    }
+
+    async fn query<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Library<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.quick(move |shared, cancel| work(&shared.library(&shared.snapshot(cancel)?))).await
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn task_error(error: task::Error) -> Error {
+    let kind = match error {
+        task::Error::Panicked(_) => ErrorKind::Storage,
+        task::Error::Stopping => ErrorKind::Canceled,
+    };
+    Error::from_source(kind, &error)
+}
+
+#[async_trait]
+impl ImageEngine for LocalEngine {
+    async fn lookup(&self, name: &ImageName) -> Result<LookupReport> {
+        let name = name.clone();
+        self.query(move |library| inspect::lookup(library, &name)).await
+    }
+
+    async fn exists(&self, name: &ImageName) -> Result<bool> {
+        let name = name.clone();
+        self.query(move |library| inspect::exists(library, &name)).await
+    }
+
+    async fn list(&self, options: ListOptions) -> Result<Vec<ImageSummary>> {
+        self.query(move |library| list::list(library, &options)).await
+    }
+
+    async fn inspect(&self, name: &ImageName, options: InspectOptions) -> Result<ImageDetails> {
+        let name = name.clone();
+        self.query(move |library| inspect::inspect(library, &name, &options)).await
+    }
+
+    async fn history(
+        &self,
+        name: &ImageName,
+        options: HistoryOptions,
+    ) -> Result<Vec<HistoryReport>> {
+        let name = name.clone();
+        self.query(move |library| history::history(library, &name, &options)).await
+    }
+
+    async fn tree(&self, name: &ImageName, options: TreeOptions) -> Result<TreeReport> {
+        let name = name.clone();
+        self.query(move |library| tree::tree(library, &name, &options)).await
+    }
+
+    async fn load(&self, archive: ByteStream, _options: LoadOptions) -> Result<LoadReport> {
+        let shared = Arc::clone(&self.shared);
+        self.tasks
+            .run_reading(Class::Bulk, archive, move |body, cancel| {
+                load::load(&shared.store, body, cancel)
+            })
+            .await
+            .map_err(task_error)?
+    }
+
+    async fn import(&self, content: ByteStream, options: ImportOptions) -> Result<ImportReport> {
+        let plan = import::plan(options)?;
+        let shared = Arc::clone(&self.shared);
+        self.tasks
+            .run_reading(Class::Bulk, content, move |body, cancel| {
+                plan.import(&shared.store, body, Timestamp::now, cancel)
+            })
+            .await
+            .map_err(task_error)?
+    }
+
+    async fn load_file(&self, path: &Path, _options: LoadOptions) -> Result<LoadReport> {
+        let path = path.to_owned();
+        self.bulk(move |shared, cancel| load::load_file(&shared.store, &path, cancel)).await
+    }
+
+    async fn import_file(&self, path: &Path, options: ImportOptions) -> Result<ImportReport> {
+        let plan = import::plan(options)?;
+        let path = path.to_owned();
+        self.bulk(move |shared, cancel| plan.import_file(&shared.store, &path, cancel)).await
+    }
+
+    async fn save(&self, names: Vec<ImageName>, options: SaveOptions) -> Result<ByteStream> {
+        if names.len() > 1 && options.format != SaveFormat::DockerArchive {
+            let text = "multi-image archives must use format of docker-archive";
+            return Err(Error::new(ErrorKind::BadRequest, text));
+        }
+        let plan = self.query(move |library| save::plan(library, &names, options)).await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(self
+            .tasks
+            .stream(Class::Bulk, move |out, cancel| plan.write(&shared.store, out, cancel)))
+    }
+
+    async fn tag(&self, name: &ImageName, repo: &str, tag: &str) -> Result<()> {
+        let name = name.clone();
+        let (repo, tag) = (repo.to_owned(), tag.to_owned());
+        self.quick(move |shared, cancel| {
+            // Looked up first without the locks: most failures end here.
+            shared.library(&shared.snapshot(cancel)?).lookup(name.as_str(), Lists::Preferred)?;
+            let target = tagging::new_name(&repo, &tag)?;
+            shared.transaction(cancel, |library, transaction| {
+                tagging::tag(library, transaction, &name, &target)
+            })
+        })
+        .await
+    }
+
+    async fn untag(&self, name: &ImageName, repo: &str, tag: &str) -> Result<()> {
+        let name = name.clone();
+        let (repo, tag) = (repo.to_owned(), tag.to_owned());
+        self.quick(move |shared, cancel| {
+            shared.library(&shared.snapshot(cancel)?).lookup(name.as_str(), Lists::Instance)?;
+            let target = (!repo.is_empty()).then(|| tagging::target(&repo, &tag)).transpose()?;
+            shared.transaction(cancel, |library, transaction| {
+                tagging::untag(library, transaction, &name, target.as_ref())
+            })
+        })
+        .await
+    }
+
+    async fn remove(&self, names: Vec<ImageName>, options: RemoveOptions) -> Result<RemoveReport> {
+        self.quick(move |shared, cancel| {
+            let mut report = RemoveReport::default();
+            let snapshot = shared.snapshot(cancel)?;
+            let mut targets: VecDeque<Target> =
+                remove::targets(&shared.library(&snapshot), &names, &options, &mut report).into();
+            while let Some(target) = targets.pop_front() {
+                cancel.check().map_err(failure::canceled)?;
+                let done = shared.transaction(cancel, |library, transaction| {
+                    remove::step(library, transaction, &target, &options)
+                });
+                match done {
+                    Ok(mut step) => {
+                        if let Some(parent) = step.parent.take() {
+                            targets.push_front(Target::dangling(parent));
+                        }
+                        step.record(&mut report);
+                    }
+                    Err(error) => report.errors.push(error),
+                }
+            }
+            Ok(report)
+        })
+        .await
+    }
+
+    async fn prune(&self, options: PruneOptions) -> Result<Vec<PrunedImage>> {
+        self.quick(move |shared, cancel| prune::prune(shared, &options, cancel)).await
+    }
+
+    async fn resolve(&self, name: &ImageName) -> Result<ResolveReport> {
+        let candidates = self.shared.short_names.pull_candidates(name.as_str());
+        let candidates =
+            candidates.map_err(|error| Error::from_source(ErrorKind::BadReference, &error))?;
+        Ok(ResolveReport { names: candidates.iter().map(ToString::to_string).collect() })
+    }
+
+    async fn changes(&self, name: &ImageName, options: ChangesOptions) -> Result<Vec<ChangedPath>> {
+        let name = name.clone();
+        self.quick(move |shared, cancel| changes::changes(shared, &name, &options, cancel)).await
+    }
+
+    async fn disk_usage(&self) -> Result<DiskUsageReport> {
+        self.query(|library| Ok(disk_usage::disk_usage(library))).await
+    }
+
+    async fn version(&self) -> Result<VersionReport> {
+        self.quick(|_, _| info::version()).await
+    }
+
+    async fn info(&self) -> Result<SystemInfo> {
+        self.quick(|shared, cancel| {
+            info::info(shared.store.options(), &shared.snapshot(cancel)?, &shared.short_names)
+        })
+        .await
+    }
+}

@@ -1,0 +1,172 @@
+//! Removing images and names.
+//!
+//! Every reference is handled in a transaction of its own, so that nobody waits for more than one
+//! image, and what failed does not undo what went before it. Podman's rules, with two decisions:
+//! no names means no images unless `all` is set (the API layer sees to it), and containers are
+//! never removed, because their owners keep books about them that we cannot change.
+
+use super::failure;
+use super::library::Library;
+use super::resolve::Lists;
+use crate::engine::{Error, ErrorKind, ImageName, RemoveOptions, RemoveReport, Result};
+use crate::image::ImageId;
+use crate::storage::{StoredImage, Transaction};
+
+/// One step of a removal: an image, and what it was called by. Without a reference the image
+/// itself is meant, whatever its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    id: ImageId,
+    reference: Option<ByReference>,
+    /// Only if nothing needs the image any more.
+    if_dangling: bool,
+}
+
+impl Target {
+    /// The image, if nothing needs it any more: what becomes of the parent of a removed image.
+    pub(super) fn dangling(id: ImageId) -> Self {
+        Self { id, reference: None, if_dangling: true }
+    }
+}
+
+/// How a caller called an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ByReference {
+    /// What the name was resolved to.
+    resolved: String,
+    /// It is an ID or the beginning of one.
+    is_id: bool,
+}
+
+/// Looks up what `names` mean. Targets of one image come together, in the order in which the
+/// images were first mentioned. Lookup errors go into the report.
+pub(super) fn targets(
+    library: &Library<'_>,
+    names: &[ImageName],
+    options: &RemoveOptions,
+    report: &mut RemoveReport,
+) -> Vec<Target> {
+    if names.is_empty() {
+        return everything(library, options);
+    }
+    let mode = if options.lookup_manifest { Lists::Required } else { Lists::IfNoInstance };
+    let mut groups: Vec<(ImageId, Vec<Target>)> = Vec::new();
+    for name in names {
+        let found = match library.lookup(name.as_str(), mode) {
+            Ok(found) => found,
+            Err(error) => {
+                if !(options.ignore && error.kind() == ErrorKind::NoSuchImage) {
+                    report.errors.push(error);
+                }
+                continue;
+            }
+        };
+        let id = found.image.record.id.clone();
+        let is_id = found.is_by_id();
+        let reference = Some(ByReference { is_id, resolved: found.resolved });
+        let target = Target { id: id.clone(), reference, if_dangling: false };
+        match groups.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, targets)) if targets.contains(&target) => {}
+            Some((_, targets)) => targets.push(target),
+            None => groups.push((id, vec![target])),
+        }
+    }
+    groups.into_iter().flat_map(|(_, targets)| targets).collect()
+}
+
+fn everything(library: &Library<'_>, options: &RemoveOptions) -> Vec<Target> {
+    let relations = library.relations();
+    let wanted = |at: usize, image: &StoredImage| {
+        !image.read_only && (options.all || !relations.is_intermediate(at))
+    };
+    let images = library.images().iter().enumerate().filter(|(at, image)| wanted(*at, image));
+    images
+        .map(|(_, image)| Target {
+            id: image.record.id.clone(),
+            reference: None,
+            if_dangling: false,
+        })
+        .collect()
+}
+
+/// What the next step is after one was done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Step {
+    untagged: Vec<String>,
+    deleted: Option<ImageId>,
+    /// A parent that may be dangling now.
+    pub(super) parent: Option<ImageId>,
+}
+
+impl Step {
+    /// Adds what was done to the report.
+    pub(super) fn record(self, report: &mut RemoveReport) {
+        report.untagged.extend(self.untagged);
+        report.deleted.extend(self.deleted);
+    }
+}
+
+/// Does one step inside a transaction, whose records `library` must be made of.
+pub(super) fn step(
+    library: &Library<'_>,
+    transaction: &mut Transaction<'_>,
+    target: &Target,
+    options: &RemoveOptions,
+) -> Result<Step> {
+    let Some(at) = library.images().iter().position(|image| image.record.id == target.id) else {
+        // Removed before, by an earlier target or by someone else.
+        return Ok(Step::default());
+    };
+    if target.if_dangling && !library.relations().is_dangling(at) {
+        return Ok(Step::default());
+    }
+    let image = &library.images()[at];
+    let record = &image.record;
+    if image.read_only {
+        let text = format!("cannot remove read-only image {:?}", record.id.as_str());
+        return Err(Error::new(ErrorKind::Denied, text));
+    }
+    if let Some(reference) = &target.reference
+        && record.names.len() != 1
+        && let Some(name) = name_to_untag(image, reference, options)?
+    {
+        let left = record.names.iter().filter(|known| **known != name).cloned().collect();
+        transaction.set_names(&record.id, left).map_err(failure::storage)?;
+        return Ok(Step { untagged: vec![name], ..Step::default() });
+    }
+    if let Some(container) = library.snapshot().containers_of(&record.id).next() {
+        return Err(failure::in_use(&container.id));
+    }
+    let relations = library.relations();
+    let deleted = (!relations.has_children(at)).then(|| record.id.clone());
+    let parent = relations.parent(at).filter(|_| !options.no_prune);
+    let parent = parent.map(|parent| library.images()[parent].record.id.clone());
+    transaction.delete_image(&record.id).map_err(failure::storage)?;
+    Ok(Step { untagged: record.names.clone(), deleted, parent })
+}
+
+/// The name to take from an image that has none or several, or `None` if the whole image goes.
+fn name_to_untag(
+    image: &StoredImage,
+    reference: &ByReference,
+    options: &RemoveOptions,
+) -> Result<Option<String>> {
+    let record = &image.record;
+    let digest = reference.resolved.starts_with("sha256:");
+    if reference.is_id || digest {
+        if record.names.len() >= 2 && !options.force {
+            let kind = if digest { "digest" } else { "ID" };
+            let text = format!(
+                "unable to delete image {:?} by {kind} with more than one tag ([{}]): please force removal",
+                record.id.as_str(),
+                record.names.join(" ")
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        return Ok(None);
+    }
+    if record.names.contains(&reference.resolved) {
+        return Ok(Some(reference.resolved.clone()));
+    }
+    Err(Error::new(ErrorKind::BadName, "tag not known").context(reference.resolved.clone()))
+}

@@ -1,0 +1,79 @@
+//! Giving and taking names.
+
+use super::failure;
+use super::library::Library;
+use super::resolve::Lists;
+use crate::engine::{Error, ErrorKind, ImageName, Result};
+use crate::image::Reference;
+use crate::storage::Transaction;
+
+/// The name that the parameters `repo` and `tag` make; `latest` when `tag` is empty.
+fn joined(repo: &str, tag: &str) -> String {
+    format!("{repo}:{}", if tag.is_empty() { "latest" } else { tag })
+}
+
+fn not_normal(name: &str) -> String {
+    format!("normalizing name {name:?}")
+}
+
+/// The stored form of the name `repo:tag`.
+pub(super) fn target(repo: &str, tag: &str) -> Result<Reference> {
+    normalized(&joined(repo, tag))
+}
+
+/// As [`target`], for giving the name: it must not look like a digest, which belongs to content.
+pub(super) fn new_name(repo: &str, tag: &str) -> Result<Reference> {
+    checked_name(&joined(repo, tag))
+}
+
+/// As [`new_name`], for a name in one piece.
+pub(super) fn checked_name(name: &str) -> Result<Reference> {
+    if name.starts_with("sha256:") {
+        let error = Error::new(ErrorKind::BadName, "tag by digest not supported");
+        return Err(error.context(name));
+    }
+    // Podman normalises twice on this path, and says so twice.
+    normalized(name).map_err(|error| error.context(not_normal(name)))
+}
+
+fn normalized(name: &str) -> Result<Reference> {
+    Reference::normalize_local(name)
+        .map_err(|error| Error::from_source(ErrorKind::BadName, &error).context(not_normal(name)))
+}
+
+/// Puts `target` in front of the names of the image that `name` means, be it a manifest list.
+pub(super) fn tag(
+    library: &Library<'_>,
+    transaction: &mut Transaction<'_>,
+    name: &ImageName,
+    target: &Reference,
+) -> Result<()> {
+    let image = library.lookup(name.as_str(), Lists::Preferred)?.image;
+    let target = target.to_string();
+    let mut names = image.record.names.clone();
+    names.retain(|known| *known != target);
+    names.insert(0, target);
+    transaction.set_names(&image.record.id, names).map_err(failure::storage)
+}
+
+/// Takes `target`, or without it every name, from the image that `name` means.
+pub(super) fn untag(
+    library: &Library<'_>,
+    transaction: &mut Transaction<'_>,
+    name: &ImageName,
+    target: Option<&Reference>,
+) -> Result<()> {
+    let image = library.lookup(name.as_str(), Lists::Instance)?.image;
+    let mut names = image.record.names.clone();
+    match target.map(ToString::to_string) {
+        None => names.clear(),
+        Some(target) => {
+            let before = names.len();
+            names.retain(|known| *known != target);
+            if names.len() == before {
+                return Err(Error::new(ErrorKind::BadName, "tag not known").context(target));
+            }
+        }
+    }
+    transaction.set_names(&image.record.id, names).map_err(failure::storage)
+}

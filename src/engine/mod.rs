@@ -1,0 +1,108 @@
+//! What the service can do with images: the [`ImageEngine`] trait, its options, reports and errors.
+//!
+//! Nothing here knows of HTTP or of files. The API layer calls the trait; [`local`] implements it
+//! on a containers/storage store; tests bring a fake.
+
+mod error;
+pub mod local;
+mod options;
+mod reports;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+pub use error::{Error, ErrorKind, Result};
+pub use options::{
+    ChangesOf, ChangesOptions, Filter, HistoryOptions, ImageName, ImportOptions, InspectOptions,
+    ListOptions, LoadOptions, PruneOptions, RemoveOptions, SaveFormat, SaveOptions, TreeOptions,
+};
+pub use reports::{
+    ChangeKind, ChangedPath, ContainerCounts, DiskUsageReport, GraphDriver, HistoryReport,
+    HostInfo, ImageDetails, ImageSummary, ImageUsage, ImportReport, LoadReport, LookupReport,
+    PrunedImage, RegistriesInfo, RemoveReport, ResolveReport, StoreInfo, SystemInfo, TreeReport,
+    VersionReport,
+};
+
+/// A body in either direction. The end of the stream is the end of the content; an aborted
+/// transfer must be an `Err` item, never a silent end.
+pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// The image service. All methods are cancel-safe: dropping the future stops the work behind it,
+/// and what was staged is removed. A commit to the store that has begun runs to its end.
+#[async_trait]
+pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
+    /// Finds the image that `name` means on this host.
+    async fn lookup(&self, name: &ImageName) -> Result<LookupReport>;
+
+    /// Whether `name` means an image that can be read. Errors are lookup errors other than
+    /// "not known".
+    async fn exists(&self, name: &ImageName) -> Result<bool>;
+
+    /// All images that pass the filters, in storage order.
+    async fn list(&self, options: ListOptions) -> Result<Vec<ImageSummary>>;
+
+    /// Everything known about one image.
+    async fn inspect(&self, name: &ImageName, options: InspectOptions) -> Result<ImageDetails>;
+
+    /// The build steps of one image, newest first.
+    async fn history(
+        &self,
+        name: &ImageName,
+        options: HistoryOptions,
+    ) -> Result<Vec<HistoryReport>>;
+
+    /// The layers of one image, or what stands on them, as a text drawing.
+    async fn tree(&self, name: &ImageName, options: TreeOptions) -> Result<TreeReport>;
+
+    /// Stores every image of an archive, in one pass over the stream.
+    async fn load(&self, archive: ByteStream, options: LoadOptions) -> Result<LoadReport>;
+
+    /// As [`load`](Self::load), from a file of the host. The caller must be one who may read it.
+    async fn load_file(&self, path: &Path, options: LoadOptions) -> Result<LoadReport>;
+
+    /// As [`import`](Self::import), from a file of the host, whose time becomes the image's. The
+    /// caller must be one who may read it.
+    async fn import_file(&self, path: &Path, options: ImportOptions) -> Result<ImportReport>;
+
+    /// Makes an image with one layer from the tar of a root file system, plain or compressed, in
+    /// one pass over the stream. With bad options nothing is read.
+    async fn import(&self, content: ByteStream, options: ImportOptions) -> Result<ImportReport>;
+
+    /// Writes images as an archive. When this returns, the names are resolved and manifests and
+    /// configs read; later failures are an `Err` item of the stream.
+    async fn save(&self, names: Vec<ImageName>, options: SaveOptions) -> Result<ByteStream>;
+
+    /// Gives the image `name` the further name `repo:tag` (`latest` when `tag` is empty), taking
+    /// it from whichever image has it.
+    async fn tag(&self, name: &ImageName, repo: &str, tag: &str) -> Result<()>;
+
+    /// Takes the name `repo:tag` from the image `name`, or all its names without a `repo`.
+    async fn untag(&self, name: &ImageName, repo: &str, tag: &str) -> Result<()>;
+
+    /// Removes images, or only names of them; see the report. Failures of single names are in the
+    /// report, not an error. Without names, every image is meant.
+    async fn remove(&self, names: Vec<ImageName>, options: RemoveOptions) -> Result<RemoveReport>;
+
+    /// Removes every image that nobody uses, and then each parent that became dangling by it.
+    /// Images that are in use are kept, also those of which a container was made meanwhile.
+    async fn prune(&self, options: PruneOptions) -> Result<Vec<PrunedImage>>;
+
+    /// What `name` would be pulled as. No registry is asked, nor is the store.
+    async fn resolve(&self, name: &ImageName) -> Result<ResolveReport>;
+
+    /// How the top layer of an image, or the layer of a container, differs from the one below;
+    /// sorted by path. Paths that runtimes make in every container are left out.
+    async fn changes(&self, name: &ImageName, options: ChangesOptions) -> Result<Vec<ChangedPath>>;
+
+    /// How much space images take.
+    async fn disk_usage(&self) -> Result<DiskUsageReport>;
+
+    /// The program's and the host's versions.
+    async fn version(&self) -> Result<VersionReport>;
+
+    /// Host, store and registries.
+    async fn info(&self) -> Result<SystemInfo>;
+}

@@ -1,0 +1,160 @@
+//! What callers ask for.
+
+use std::fmt;
+
+use crate::image::Platform;
+
+/// A name or ID as the caller wrote it, percent-decoded and nothing else. What it means is decided
+/// by the engine's lookup.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageName(String);
+
+impl ImageName {
+    /// Takes any text, also an empty one.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One filter of a list, `key=value` or `key!=value`, not interpreted yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// The text before `=` or `!=`.
+    pub key: String,
+    /// Whether images that match are left out instead.
+    pub negated: bool,
+    /// The text after it.
+    pub value: String,
+}
+
+/// Options of [`list`](super::ImageEngine::list).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListOptions {
+    /// Also intermediate images: without names but with children.
+    pub all: bool,
+    /// All must match, except that several `reference` filters are alternatives.
+    pub filters: Vec<Filter>,
+}
+
+/// Options of [`inspect`](super::ImageEngine::inspect).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct InspectOptions {}
+
+/// Options of [`history`](super::ImageEngine::history).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct HistoryOptions {}
+
+/// Options of [`tree`](super::ImageEngine::tree).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct TreeOptions {
+    /// Walk up to what stands on the image instead of down through its own layers.
+    pub what_requires: bool,
+}
+
+/// Options of [`load`](super::ImageEngine::load).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct LoadOptions {}
+
+/// Options of [`import`](super::ImageEngine::import). What is empty is not given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// Instructions in the form of Dockerfiles that make up the container config.
+    pub changes: Vec<String>,
+    /// Comment of the history entry.
+    pub message: String,
+    /// Name of the image.
+    pub reference: String,
+    /// Platform of the image; what is empty is the host's.
+    pub platform: Platform,
+}
+
+/// What images are written as. Always a tar.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SaveFormat {
+    /// A tar of an OCI image layout.
+    #[default]
+    OciArchive,
+    /// The format of `docker save`.
+    DockerArchive,
+    /// A tar of an OCI image layout, for those who want the directory.
+    OciDirectory,
+    /// A tar of a directory of the transport `dir:`, with a Docker manifest.
+    DockerDirectory,
+}
+
+/// Options of [`save`](super::ImageEngine::save).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct SaveOptions {
+    /// What to write.
+    pub format: SaveFormat,
+    /// OCI formats: leave layers uncompressed instead of packing them with gzip.
+    pub accept_uncompressed_layers: bool,
+    /// [`SaveFormat::DockerDirectory`]: pack layers with gzip.
+    pub compress: bool,
+}
+
+/// Options of [`remove`](super::ImageEngine::remove).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RemoveOptions {
+    /// Without names: also intermediate images.
+    pub all: bool,
+    /// Remove containers that use the image, and images that have several names by their ID.
+    pub force: bool,
+    /// Names that are not known are no error.
+    pub ignore: bool,
+    /// Names must be manifest lists; the list itself is removed.
+    pub lookup_manifest: bool,
+    /// Keep untagged parents.
+    pub no_prune: bool,
+}
+
+/// What a name in [`changes`](super::ImageEngine::changes) can mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ChangesOf {
+    /// An image, a container or a layer; the first that there is.
+    #[default]
+    Any,
+    /// A container of any tool.
+    Container,
+    /// An image.
+    Image,
+}
+
+/// Options of [`changes`](super::ImageEngine::changes).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ChangesOptions {
+    /// What to compare with instead of the layer below.
+    pub parent: Option<ImageName>,
+    /// What the names mean.
+    pub of: ChangesOf,
+}
+
+/// Options of [`prune`](super::ImageEngine::prune).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PruneOptions {
+    /// Not only dangling images: all that no container uses.
+    pub all: bool,
+    /// All must match, as in a list.
+    pub filters: Vec<Filter>,
+}

@@ -1,0 +1,27 @@
+//! What an image is, without any I/O: identifiers, references, manifests and configurations.
+//!
+//! Every type here is parsed once, at the border, and cannot hold a wrong value afterwards. Bytes
+//! whose digest matters (manifests and configs) are kept as they came: a document is never
+//! serialised again to find out what it hashes to.
+
+mod changes;
+mod config;
+mod digest;
+pub(crate) mod document;
+pub mod go_json;
+mod id;
+mod manifest;
+mod platform;
+mod reference;
+mod shortnames;
+mod signal;
+
+pub use changes::ChangeError;
+pub(crate) use changes::container_config;
+pub use config::{ContainerConfig, Healthcheck, HistoryEntry, ImageConfig};
+pub use digest::{DiffId, Digest, DigestError};
+pub use id::{IdError, ImageId, LayerId};
+pub use manifest::{Descriptor, Manifest, ManifestError, ManifestKind, media_type};
+pub use platform::Platform;
+pub use reference::{Reference, ReferenceError};
+pub use shortnames::ShortNames;

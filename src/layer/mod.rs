@@ -1,0 +1,48 @@
+//! Layers: from a tar stream to a tree on disk and back, bit for bit.
+//!
+//! [`unpack()`] reads a layer once, compressed or not, and in that pass hashes it, applies it below a
+//! root directory as the overlay driver of containers/storage would, and writes the *tar-split*: the
+//! part of the tar that the tree does not hold. [`rebuild()`] joins the two again. [`Decoder`] and
+//! [`GzipWriter`] are the compression on either side, [`TarReader`] the tar reader below it all, which
+//! archives of whole images use too.
+//!
+//! Everything here blocks. Nothing of the size of a layer is held in memory. Input is hostile: a
+//! layer may be malformed, but it can neither panic us, nor reach a file outside its root, nor make us
+//! keep more than [`Limits`] allows.
+//!
+//! This module knows no stores, records or locks; where the root is and who may see it is its
+//! caller's business.
+
+mod apply;
+mod compression;
+mod crc64;
+mod decode;
+mod dirs;
+mod entries;
+mod error;
+mod gzip;
+mod header;
+mod limits;
+mod meta;
+mod name;
+mod pax;
+mod pool;
+mod rebuild;
+mod sparse;
+mod stream;
+mod tarsplit;
+mod unpack;
+mod whiteout;
+
+pub use compression::Compression;
+pub use decode::Decoder;
+pub use entries::{Entry, EntryKind, TarEntry, TarReader, Time};
+pub use error::Error;
+pub use gzip::GzipWriter;
+pub use limits::Limits;
+pub use rebuild::{Rebuilt, rebuild};
+pub use sparse::SparseFile;
+pub use unpack::{UnpackOptions, Unpacked, Whiteouts, unpack};
+
+/// Result of this module's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

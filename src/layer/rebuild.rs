@@ -1,0 +1,206 @@
+//! From a tar-split and a tree to the tar they came from, bit for bit.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use super::crc64::Crc64;
+use super::dirs::Dirs;
+use super::error::lossy;
+use super::name::TreePath;
+use super::tarsplit::{Item, Reader};
+use super::{Error, Limits, Result};
+use crate::image::DiffId;
+use crate::sys::{Cancel, tree};
+
+/// Bytes hashed and passed on at a time.
+const BUFFER: usize = 256 << 10;
+
+/// The tar that was given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Its digest.
+    pub diff_id: DiffId,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// Buffers between reading and hashing.
+const BUFFERS: usize = 4;
+
+/// Writes the tar whose tar-split is in `tar_split` and whose files are in the first of `roots` that
+/// has them. Each file must still be what it was; the digest of the whole is for the caller to compare.
+///
+/// Hashing, the larger part of the work, happens on a thread of its own.
+///
+/// # Errors
+/// See [`Error`]. Part of the tar may have been written, which its receiver must not take for a whole.
+pub fn rebuild(
+    tar_split: impl Read,
+    roots: &[OwnedFd],
+    out: impl Write,
+    cancel: &Cancel,
+) -> Result<Rebuilt> {
+    let limits = Limits::default();
+    let mut files = Files {
+        roots: roots
+            .iter()
+            .map(|root| Dirs::new(root, limits.depth))
+            .collect::<io::Result<_>>()
+            .map_err(|error| Error::tree("opening", b".", error))?,
+        limits,
+    };
+    thread::scope(|scope| {
+        let (to_hash, written) = mpsc::sync_channel::<Filled>(BUFFERS);
+        let (give_back, spare) = mpsc::channel();
+        let hashing =
+            thread::Builder::new().name("layer-hash".into()).spawn_scoped(scope, move || {
+                let mut hash = Sha256::new();
+                for (buffer, filled) in written {
+                    hash.update(&buffer[..filled]);
+                    // Not needed any more when all is written.
+                    let _ = give_back.send(buffer);
+                }
+                hash.finalize().into()
+            })?;
+        let buffer = vec![0; BUFFER];
+        let mut out = Output { out, buffer, filled: 0, size: 0, to_hash, spare, cancel };
+        let mut items = Reader::new(tar_split);
+        while let Some(item) = items.next_item()? {
+            match item {
+                Item::Segment(bytes) => out.write(bytes)?,
+                Item::Entry => {}
+                Item::File { name, size, crc } => {
+                    let file = files.open(&name, size)?;
+                    out.copy(&file, &name, size, crc)?;
+                }
+            }
+        }
+        let size = out.finish()?;
+        let sha256 = hashing.join().map_err(|_| Error::Thread)?;
+        Ok(Rebuilt { diff_id: DiffId::from_sha256(sha256), size })
+    })
+}
+
+/// The trees files are looked up in.
+struct Files {
+    roots: Vec<Dirs>,
+    limits: Limits,
+}
+
+impl Files {
+    fn open(&mut self, name: &[u8], size: u64) -> Result<File> {
+        let missing = || Error::Missing { name: lossy(name) };
+        let path = TreePath::parse(name, &self.limits)?.ok_or_else(missing)?;
+        for root in &mut self.roots {
+            let opened =
+                root.open(path.parent()).and_then(|dir| tree::open_file(&dir, path.leaf()));
+            return match opened {
+                Ok(file) => verify_kind(file, name, size),
+                Err(error) if is_absent(&error) => continue,
+                Err(error) => Err(Error::tree("opening", path.as_bytes(), error)),
+            };
+        }
+        Err(missing())
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    [Errno::NOENT, Errno::NOTDIR]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&error.raw_os_error())
+}
+
+fn verify_kind(file: OwnedFd, name: &[u8], size: u64) -> Result<File> {
+    let stat = rustix::fs::fstat(&file)
+        .map_err(|error| Error::tree("reading attributes of", name, error))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(changed(name, "not a regular file"));
+    }
+    if u64::try_from(stat.st_size) != Ok(size) {
+        return Err(changed(name, "its size differs"));
+    }
+    Ok(file.into())
+}
+
+fn changed(name: &[u8], reason: &'static str) -> Error {
+    Error::Changed { name: lossy(name), reason }
+}
+
+/// A buffer and how much of it is filled.
+type Filled = (Vec<u8>, usize);
+
+/// Collects small pieces into large ones, writes them, and passes them on to be hashed.
+struct Output<'a, W> {
+    out: W,
+    buffer: Vec<u8>,
+    filled: usize,
+    size: u64,
+    to_hash: SyncSender<Filled>,
+    /// Buffers that were hashed.
+    spare: Receiver<Vec<u8>>,
+    cancel: &'a Cancel,
+}
+
+impl<W: Write> Output<'_, W> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = self.room(bytes.len())?;
+            let (now, later) = bytes.split_at(room.len());
+            room.copy_from_slice(now);
+            self.filled += now.len();
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, mut file: &File, name: &[u8], size: u64, crc: [u8; 8]) -> Result<()> {
+        let mut actual = Crc64::new();
+        let mut left = size;
+        while left > 0 {
+            let room = self.room(usize::try_from(left).unwrap_or(usize::MAX))?;
+            let len = match file.read(room) {
+                Ok(0) => return Err(changed(name, "it became shorter")),
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::tree("reading", name, error)),
+            };
+            actual.update(&room[..len]);
+            self.filled += len;
+            left -= len as u64;
+        }
+        if actual.finish() == crc { Ok(()) } else { Err(changed(name, "its checksum differs")) }
+    }
+
+    /// At least one byte, at most `max`, to be filled.
+    fn room(&mut self, max: usize) -> Result<&mut [u8]> {
+        if self.filled == self.buffer.len() {
+            self.flush()?;
+        }
+        let end = self.buffer.len().min(self.filled.saturating_add(max));
+        Ok(&mut self.buffer[self.filled..end])
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.cancel.check()?;
+        self.out.write_all(&self.buffer[..self.filled]).map_err(Error::write)?;
+        self.size += self.filled as u64;
+        let next = self.spare.try_recv().unwrap_or_else(|_| vec![0; BUFFER]);
+        let full = (mem::replace(&mut self.buffer, next), mem::take(&mut self.filled));
+        self.to_hash.send(full).map_err(|_| Error::Thread)
+    }
+
+    /// Lets the hash be completed; gives the number of bytes written.
+    fn finish(mut self) -> Result<u64> {
+        self.flush()?;
+        self.out.flush().map_err(Error::write)?;
+        Ok(self.size)
+    }
+}

@@ -1,0 +1,90 @@
+//! A containers/storage store on disk, shared with Podman, Buildah, Skopeo and CRI-O.
+//!
+//! All of them read and write these directories at the same time, without knowing of each other.
+//! What keeps them apart are locks, the order they are taken in, and marks in the lock files; all of
+//! it has to be exactly as containers/storage does it. Only the overlay driver is supported, and
+//! nothing here mounts, runs or changes containers.
+//!
+//! # On disk
+//!
+//! ```text
+//! GRAPHROOT/
+//!   overlay/<layer>/diff            content of a layer
+//!   overlay/<layer>/{link,lower,lower-layers,work,merged,empty}
+//!   overlay/l/<26 characters>       symbolic link to ../<layer>/diff
+//!   overlay/tempdirs/               layers being unpacked or deleted, each with a lock
+//!   overlay/.has-mount-program      whether deletions are stored as .wh. files
+//!   overlay-layers/layers.json, volatile-layers.json, layers.lock
+//!   overlay-layers/<layer>.tar-split.gz
+//!   overlay-layers/tmp/             tar-splits and data items not in place yet, each with a lock
+//!   overlay-images/images.json, images.lock
+//!   overlay-images/<image>/<key>    data items: manifests, config
+//!   overlay-containers/containers.json, volatile-containers.json, containers.lock
+//! RUNROOT/
+//!   overlay-layers/mountpoints.json, mountpoints.lock
+//!   overlay-{layers,containers}/    volatile files and the containers' lock of a transient store
+//! ```
+//!
+//! # Locks
+//!
+//! | lock | guards | taken here by |
+//! |---|---|---|
+//! | `layers.lock` | records, directories, links and tar-splits of layers | everything |
+//! | `images.lock` | records and data items of images | everything but opening a layer |
+//! | `containers.lock` | records of containers | the same, shared |
+//! | `mountpoints.lock` | mount counts | removal of layers, shared |
+//!
+//! They are taken in this order, those of additional stores right after the primary one's. Readers
+//! hold them shared, for two short reads if nothing changed; [`Transaction`] holds those of layers
+//! and images alone. Nothing is unpacked, hashed, synced in bulk or deleted in bulk while they are
+//! held. A writer leaves a new mark in a lock file before it replaces the records behind it; readers
+//! compare the mark with the one they remember.
+//!
+//! # How an image gets in
+//!
+//! [`Store::stage`] unpacks layers, in any order, into locked temporary directories.
+//! [`Store::commit`] writes into them what depends on the layers below, syncs the file system once,
+//! takes the locks, records the layers as incomplete, renames them into place, records them as
+//! complete, moves the data items into place and saves the images' records. Dying on the way leaves
+//! incomplete layers, which every tool removes, complete ones named in an *intent* file, which we
+//! remove, or temporary directories without a living owner.
+
+mod atomic;
+mod bigdata;
+mod changes;
+mod commit;
+mod content;
+mod dir;
+mod early_sync;
+mod error;
+mod items;
+mod links;
+mod lock;
+mod mounts;
+mod names;
+mod options;
+mod overlay;
+mod peek;
+mod plan;
+pub mod record;
+mod records;
+mod recover;
+mod remove;
+mod snapshot;
+mod staging;
+mod store;
+mod tempdir;
+mod transaction;
+mod trash;
+mod tree;
+mod usage;
+
+pub use changes::{Change, ChangeKind};
+pub use commit::ImageDraft;
+pub use content::LayerContent;
+pub use error::Error;
+pub use options::{OverlayOptions, StoreOptions, SyncMode};
+pub use snapshot::{Snapshot, StoredImage, StoredLayer};
+pub use staging::StagedLayer;
+pub use store::Store;
+pub use transaction::Transaction;

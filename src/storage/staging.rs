@@ -1,0 +1,130 @@
+//! Unpacking layers, outside of all locks, into directories that are not part of the store yet.
+
+use std::fs::File;
+use std::io::Read;
+use std::thread;
+
+use super::dir::Dir;
+use super::overlay::Tree;
+use super::tempdir::{Area, TempDir};
+use super::{Error, Store};
+use crate::image::DiffId;
+use crate::layer::{self, UnpackOptions, Unpacked, Whiteouts};
+use crate::sys::Cancel;
+
+/// What a staged layer is called in its temporary directory, in containers/storage, too.
+pub(super) const STAGED: &str = "0-addition";
+/// Mode of the root of a base layer. Those of other layers get the mode of their parents' roots.
+pub(super) const ROOT_MODE: u32 = 0o555;
+
+/// A layer that is unpacked, but not part of the store. Dropping it deletes it.
+#[derive(Debug)]
+pub struct StagedLayer {
+    /// Holds the future directory of the layer.
+    pub(super) trees: TempDir,
+    /// Holds its tar-split.
+    pub(super) files: TempDir,
+    unpacked: Unpacked,
+}
+
+impl StagedLayer {
+    /// Digest of the uncompressed tar.
+    pub fn diff_id(&self) -> &DiffId {
+        &self.unpacked.diff_id
+    }
+
+    /// What was found out while unpacking.
+    pub fn info(&self) -> &Unpacked {
+        &self.unpacked
+    }
+
+    /// The future directory of the layer.
+    pub(super) fn directory(&self) -> Result<Dir, Error> {
+        self.trees.open()?.sub_nofollow(STAGED)
+    }
+
+    fn tar_split(&self) -> Result<File, Error> {
+        let directory = self.files.open()?;
+        directory.open_file(STAGED)?.ok_or_else(|| {
+            Error::io("opening", directory.path().join(STAGED))(std::io::ErrorKind::NotFound.into())
+        })
+    }
+}
+
+impl Store {
+    /// Unpacks a layer, compressed or not. It becomes part of the store with
+    /// [`Store::commit`].
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for what is wrong with the layer itself, or with writing its files.
+    pub fn stage(&self, input: impl Read + Send, cancel: &Cancel) -> Result<StagedLayer, Error> {
+        self.inner.check_writable()?;
+        let tree = Tree::open(&self.inner.options.graph_root)?;
+        let trees = TempDir::create(&tree.overlay, Area::Trees)?;
+        let files = TempDir::create(&tree.layers, Area::Files)?;
+        let root = trees.open()?.mkdir(STAGED, 0o700)?.mkdir("diff", ROOT_MODE)?;
+        let tar_split = files.open()?.create(STAGED, 0o600)?;
+        let unpacked =
+            layer::unpack(input, root.fd(), tar_split, &self.inner.unpack_options(), cancel)?;
+        if self.inner.durable() {
+            self.inner.early_sync.begin(&tree.overlay, unpacked.diff_size);
+        }
+        Ok(StagedLayer { trees, files, unpacked })
+    }
+
+    /// Unpacks a staged layer once more, for an image that has it several times.
+    pub(super) fn duplicate(
+        &self,
+        staged: &StagedLayer,
+        cancel: &Cancel,
+    ) -> Result<StagedLayer, Error> {
+        let tar_split = staged.tar_split()?;
+        let root = [staged.directory()?.sub_nofollow("diff")?.into_fd()];
+        let (reader, writer) =
+            std::io::pipe().map_err(Error::io("opening a pipe for", root_path(staged)))?;
+        let (rebuilt, copy) = thread::scope(|scope| {
+            let rebuilding = thread::Builder::new()
+                .name("layer-copy".into())
+                .spawn_scoped(scope, || layer::rebuild(tar_split, &root, writer, cancel))
+                .map_err(Error::io("starting a thread for", root_path(staged)))?;
+            // If this fails the pipe is closed, and so the other end fails, too.
+            let copy = self.stage(reader, cancel);
+            let rebuilt =
+                rebuilding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, Error>((rebuilt, copy))
+        })?;
+        let mut copy = copy?;
+        rebuilt?;
+        // The record tells how the layer was received, which was not through our pipe.
+        copy.unpacked = staged.unpacked.clone();
+        Ok(copy)
+    }
+}
+
+fn root_path(staged: &StagedLayer) -> String {
+    staged.trees.path_of(STAGED)
+}
+
+impl super::store::Inner {
+    fn unpack_options(&self) -> UnpackOptions {
+        let mut options = UnpackOptions::default();
+        options.user_namespace = self.user_namespace;
+        options.whiteouts = if self.whiteout_files { Whiteouts::Files } else { Whiteouts::Native };
+        options.ignore_chown_errors = self.options.overlay.ignore_chown_errors;
+        options
+    }
+
+    /// Refuses changes to a store with features that are not implemented.
+    pub(super) fn check_writable(&self) -> Result<(), Error> {
+        match super::overlay::read_only_feature(&self.options) {
+            Some(feature) => Err(Error::UnsupportedFeature { feature }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl AsRef<Unpacked> for StagedLayer {
+    fn as_ref(&self) -> &Unpacked {
+        self.info()
+    }
+}

@@ -1,0 +1,202 @@
+//! Directories for what is not part of the store yet, or no longer.
+//!
+//! In `overlay/tempdirs` and `overlay-layers/tmp` each `temp-dir-N` belongs to whoever holds the
+//! lock on the file `lock-N` beside it. Once the lock can be taken by somebody else the owner is
+//! dead and the directory is rubbish. containers/storage since 1.59 works the same way, and
+//! recovers our directories as we recover its.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::atomic::random_digits;
+use super::dir::Dir;
+use super::{Error, tree};
+use crate::sys::{FileLock, LockMode};
+
+/// How many names are tried.
+const ATTEMPTS: usize = 1000;
+
+/// Which of the two places a temporary directory is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Area {
+    /// `tempdirs`, below `overlay`.
+    Trees,
+    /// `tmp`, below `overlay-layers`.
+    Files,
+}
+
+impl Area {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trees => "tempdirs",
+            Self::Files => "tmp",
+        }
+    }
+}
+
+/// A directory that only we use. Dropping it deletes it with all that is in it.
+#[derive(Debug)]
+pub(super) struct TempDir {
+    area: Area,
+    digits: String,
+    /// The directory that the area is in. Opened again when needed: an image has many layers, and
+    /// each of them staged costs descriptors enough.
+    base: PathBuf,
+    _lock: FileLock,
+}
+
+impl TempDir {
+    /// Makes a directory in this area of `base`.
+    pub(super) fn create(base: &Dir, area: Area) -> Result<Self, Error> {
+        for _ in 0..ATTEMPTS {
+            match Self::try_create(base, area) {
+                Ok(Some(created)) => return Ok(created),
+                Ok(None) => {}
+                // The area was removed in between, since it was empty.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let path = base.path().join(area.name());
+        Err(Error::io("finding a free name in", path)(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    fn try_create(base: &Dir, area: Area) -> Result<Option<Self>, Error> {
+        let parent = base.ensure(area.name(), 0o700)?;
+        let digits = random_digits(parent.path())?;
+        let lock_name = lock_name(&digits);
+        let file = match parent.create(&lock_name, 0o600) {
+            Ok(file) => file,
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        // Until the lock is ours, others take this pair for a dead one.
+        let Some(lock) = lock(&parent, &lock_name, file)? else { return Ok(None) };
+        if let Err(error) = parent.mkdir(dir_name(&digits), 0o700) {
+            parent.unlink(&lock_name)?;
+            return Err(error);
+        }
+        Ok(Some(Self { area, digits, base: base.path().to_owned(), _lock: lock }))
+    }
+
+    /// Takes over every directory of an area whose owner is dead.
+    pub(super) fn take_stale(base: &Dir, area: Area) -> Result<Vec<Self>, Error> {
+        let parent = match base.sub(area.name()) {
+            Ok(parent) => parent,
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut stale = Vec::new();
+        for name in parent.names()? {
+            let Some(digits) = name.strip_prefix("lock-") else { continue };
+            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let file = match rustix::fs::openat(&parent, &name, flags, Mode::empty()) {
+                Ok(fd) => File::from(fd),
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(errno) => {
+                    return Err(Error::io("opening", parent.path().join(&name))(errno.into()));
+                }
+            };
+            let Some(lock) = lock(&parent, &name, file)? else { continue };
+            let base = base.path().to_owned();
+            stale.push(Self { area, digits: digits.to_owned(), base, _lock: lock });
+        }
+        Ok(stale)
+    }
+
+    /// Opens the directory. It may be missing if the owner died early.
+    pub(super) fn open(&self) -> Result<Dir, Error> {
+        Dir::open(&self.base)?.sub_nofollow(self.path_of(""))
+    }
+
+    /// Path of an entry, relative to the directory that the area is in.
+    pub(super) fn path_of(&self, entry: &str) -> String {
+        format!("{}/{}/{entry}", self.area.name(), dir_name(&self.digits))
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        if let Err(error) = self.delete() {
+            // The directory stays, without a living owner, until the next recovery.
+            tracing::warn!(error = ?error, "could not delete a temporary directory");
+        }
+    }
+}
+
+impl TempDir {
+    fn delete(&self) -> Result<(), Error> {
+        let base = Dir::open(&self.base)?;
+        let parent = base.sub(self.area.name())?;
+        tree::delete(&parent, &dir_name(&self.digits))?;
+        parent.unlink(lock_name(&self.digits))?;
+        if self.area == Area::Trees
+            && let Err(error) = base.rmdir(self.area.name())
+        {
+            // Podman 4 stumbles over directories that are not layers when it repairs links. While
+            // somebody uses the area it is not empty, and stays.
+            tracing::trace!(error = ?error, "keeping the area of temporary directories");
+        }
+        Ok(())
+    }
+}
+
+fn lock_name(digits: &str) -> String {
+    format!("lock-{digits}")
+}
+
+fn dir_name(digits: &str) -> String {
+    format!("temp-dir-{digits}")
+}
+
+/// Takes the lock if it is free, and if the file is still the one that has the name: its owner may
+/// just have finished and removed it.
+fn lock(parent: &Dir, name: &str, file: File) -> Result<Option<FileLock>, Error> {
+    let path = parent.path().join(name);
+    let Ok(lock) =
+        FileLock::try_lock(file, LockMode::Exclusive).map_err(Error::io("locking", &path))?
+    else {
+        return Ok(None);
+    };
+    let held = rustix::fs::fstat(lock.file())
+        .map_err(|errno| Error::io("examining", &path)(errno.into()))?;
+    let named = parent.stat(name)?;
+    let same =
+        named.is_some_and(|named| (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino));
+    Ok(same.then_some(lock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_living_are_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let base = Dir::open(root.path()).unwrap();
+        let living = TempDir::create(&base, Area::Trees).unwrap();
+        std::fs::write(root.path().join(living.path_of("0-addition")), "x").unwrap();
+        let area = root.path().join("tempdirs");
+        std::fs::create_dir_all(area.join("temp-dir-7/0-x")).unwrap();
+        std::fs::write(area.join("lock-7"), "").unwrap();
+        std::fs::write(area.join("lock-8"), "").unwrap();
+        let stale = TempDir::take_stale(&base, Area::Trees).unwrap();
+        let mut digits: Vec<_> = stale.iter().map(|it| it.digits.as_str()).collect();
+        digits.sort_unstable();
+        assert_eq!(digits, ["7", "8"]);
+        drop(stale);
+        let mut names = Dir::open(&area).unwrap().names().unwrap();
+        names.sort();
+        let expected = [lock_name(&living.digits), dir_name(&living.digits)];
+        assert_eq!(names, expected);
+        assert_eq!(living.open().unwrap().read("0-addition", 9).unwrap().unwrap(), b"x");
+        drop(living);
+        assert!(base.names().unwrap().is_empty());
+        assert!(TempDir::take_stale(&base, Area::Trees).unwrap().is_empty());
+    }
+}

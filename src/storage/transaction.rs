@@ -1,0 +1,267 @@
+//! Changes to records, whole or not at all.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+
+use super::items::Items;
+use super::lock::Images;
+use super::lock::{ContainersRead, ImagesWrite, LayersWrite};
+use super::overlay::Tree;
+use super::record::{ImageRecord, Record};
+use super::records::{Edit, Loaded};
+use super::store::{AdditionalLocks, Current, Inner, REPAIR_ROUNDS, Records};
+use super::trash::{Intent, Trash};
+use super::usage::{self, Usage};
+use super::{Error, Snapshot, Store, mounts, names};
+use crate::image::{ImageId, LayerId};
+use crate::sys::Cancel;
+
+/// The locks of a writer. Dropping it releases them.
+#[derive(Debug)]
+pub(super) struct Locks {
+    // Released inner ones first.
+    _containers: ContainersRead,
+    _additional: Vec<AdditionalLocks>,
+    pub(super) images: ImagesWrite,
+    pub(super) layers: LayersWrite,
+}
+
+/// Changes that become visible together with [`Transaction::commit`]; dropping it instead changes
+/// nothing. It holds the store's locks all the time, so it should be short-lived.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    // Before the trash: what is in there is deleted when nobody has to wait for it.
+    pub(super) locks: Locks,
+    pub(super) inner: &'a Inner,
+    pub(super) tree: Tree,
+    /// As it was at the beginning.
+    pub(super) current: Current,
+    pub(super) images: Edit<Images>,
+    view: OnceCell<Snapshot>,
+    cancel: Cancel,
+    usage: Option<Usage>,
+    mounted: Option<HashSet<String>>,
+    removed_layers: Vec<LayerId>,
+    removed_images: Vec<ImageId>,
+    /// Images that are copied from an additional store.
+    copied: Vec<ImageId>,
+    pub(super) trash: Trash,
+}
+
+impl Store {
+    /// Waits for the store's locks and begins a change.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedFeature`] for stores that are only read.
+    pub fn begin(&self, cancel: &Cancel) -> Result<Transaction<'_>, Error> {
+        let inner = &*self.inner;
+        inner.check_writable()?;
+        let tree = Tree::open(&inner.options.graph_root)?;
+        for _ in 0..REPAIR_ROUNDS {
+            let layers = inner.primary.layers.lock.write(cancel)?;
+            let additional = inner.lock_additional_layers(cancel)?;
+            let images = inner.primary.images.lock.write(&layers, cancel)?;
+            let additional = inner.lock_additional_images(additional, cancel)?;
+            let containers = inner.runtime.containers.lock.read(&layers, &images, cancel)?;
+            let current = inner.refresh(&layers, &images, &containers, &additional)?;
+            let locks = Locks { _containers: containers, _additional: additional, images, layers };
+            if let Some(current) = current {
+                return Ok(Transaction {
+                    locks,
+                    inner,
+                    tree,
+                    images: current.primary.images.edit(),
+                    view: OnceCell::from(current.snapshot.clone()),
+                    current,
+                    cancel: cancel.clone(),
+                    usage: None,
+                    mounted: None,
+                    removed_layers: Vec::new(),
+                    removed_images: Vec::new(),
+                    copied: Vec::new(),
+                    trash: Trash::default(),
+                });
+            }
+            drop(locks);
+            inner.repair(cancel)?;
+        }
+        Err(inner.unrepaired())
+    }
+}
+
+impl Transaction<'_> {
+    /// The store as it will be if the transaction is committed now.
+    pub fn view(&self) -> &Snapshot {
+        self.view.get_or_init(|| {
+            let removed: HashSet<&LayerId> = self.removed_layers.iter().collect();
+            let layers = self.current.primary.layers.records();
+            self.inner.build(
+                layers.filter(|layer| !removed.contains(&layer.id)),
+                self.images.records(),
+                &self.current.containers,
+                &self.current.additional,
+            )
+        })
+    }
+
+    /// Gives an image exactly these names; others lose those of them they had. An image of an
+    /// additional store is copied to the primary one first.
+    pub fn set_names(&mut self, image: &ImageId, names: Vec<String>) -> Result<(), Error> {
+        if self.images.get(image.as_str()).is_none() {
+            let record = self.stored(image)?.record.clone();
+            self.images.push(record);
+            self.copied.push(image.clone());
+        }
+        names::set(&mut self.images, image, names)
+            .map_err(Error::encode(self.inner.primary.images.path()))?;
+        self.view.take();
+        Ok(())
+    }
+
+    /// Removes an image with its data and all layers that nobody else needs.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if there is a container of the image, [`Error::Mounted`] if a layer that
+    /// would go is mounted, [`Error::ReadOnly`] for images of additional stores. The transaction
+    /// is as before then.
+    pub fn delete_image(&mut self, image: &ImageId) -> Result<(), Error> {
+        let Some(record) = self.images.get(image.as_str()).cloned() else {
+            let graph_root = self.stored(image)?.graph_root.to_path_buf();
+            return Err(Error::ReadOnly { image: image.clone(), graph_root });
+        };
+        let user = self.current.containers.records().find(|it| it.image.as_ref() == Some(image));
+        if let Some(user) = user {
+            return Err(Error::InUse { image: image.clone(), container: user.id.clone() });
+        }
+        // Counted anew after a refusal.
+        let mut usage = self.usage.take().unwrap_or_else(|| self.count_usage());
+        let unneeded = self.unneeded_without(&record, &mut usage);
+        if !unneeded.is_empty() {
+            let mounted = self.mounted()?;
+            if let Some(layer) = unneeded.iter().find(|layer| mounted.contains(layer.as_str())) {
+                return Err(Error::Mounted { layer: layer.clone() });
+            }
+        }
+        self.usage = Some(usage);
+        self.removed_layers.extend(unneeded);
+        self.images.remove(|it| it.id == *image);
+        match self.copied.iter().position(|copied| copied == image) {
+            Some(at) => drop(self.copied.swap_remove(at)),
+            None => self.removed_images.push(image.clone()),
+        }
+        self.view.take();
+        Ok(())
+    }
+
+    /// Makes the changes visible. What was removed is deleted from disk when the locks are released
+    /// again, before this returns.
+    pub fn commit(mut self) -> Result<(), Error> {
+        if !self.images.is_changed() {
+            return Ok(());
+        }
+        let intent =
+            Intent { layers: self.removed_layers.clone(), images: self.removed_images.clone() };
+        if !intent.layers.is_empty() || !intent.images.is_empty() {
+            self.trash.intend(&self.tree, &intent)?;
+        }
+        let items = self.copy_items()?;
+        let images = self.save_images(items.as_ref())?;
+        for image in &self.removed_images {
+            self.trash.take_image(&self.tree, image)?;
+        }
+        let layers = self.inner.remove_layers(
+            &self.locks.layers,
+            &self.current.primary.layers,
+            &self.removed_layers,
+            (&self.tree, &mut self.trash),
+        )?;
+        self.finish(Records { layers, images });
+        Ok(())
+    }
+
+    /// Writes the images' records and moves their data items into place.
+    pub(super) fn save_images(&self, items: Option<&Items>) -> Result<Loaded<Images>, Error> {
+        let durable = self.inner.durable();
+        self.inner.primary.images.save_after(
+            &self.locks.images,
+            &self.current.primary.images,
+            self.images.clone(),
+            durable,
+            || items.map_or(Ok(()), |items| items.publish(&self.tree, durable)),
+        )
+    }
+
+    /// Releases the locks, and only then makes the new snapshot and deletes what is in the trash.
+    pub(super) fn finish(self, primary: Records) {
+        let Self { locks, inner, current, trash, .. } = self;
+        drop(locks);
+        inner.remember(inner.current(primary, current.containers, current.additional));
+        drop(trash);
+    }
+
+    /// An image in any store.
+    fn stored(&self, image: &ImageId) -> Result<&super::StoredImage, Error> {
+        self.view().image(image).ok_or_else(|| Error::ImageNotKnown { image: image.clone() })
+    }
+
+    fn count_usage(&self) -> Usage {
+        let removed: HashSet<&LayerId> = self.removed_layers.iter().collect();
+        let layers = self.current.primary.layers.records();
+        let layers = layers.filter(|layer| !removed.contains(&layer.id));
+        Usage::count(layers, self.images.records(), self.current.containers.records())
+    }
+
+    /// Layers that nobody needs when this image is gone, children before their parents.
+    fn unneeded_without(&self, image: &Record<ImageRecord>, usage: &mut Usage) -> Vec<LayerId> {
+        let mut unneeded = Vec::new();
+        usage::tops(image).for_each(|top| usage.release(top));
+        for top in usage::tops(image) {
+            let mut next = Some(top.clone());
+            while let Some(layer) = next.take() {
+                let stored = self.current.snapshot.layer(&layer).filter(|stored| !stored.read_only);
+                let Some(stored) = stored else { break };
+                if usage.is_needed(&layer) || unneeded.contains(&layer) {
+                    break;
+                }
+                next.clone_from(&stored.record.parent);
+                next.iter().for_each(|parent| usage.release(parent));
+                unneeded.push(layer);
+            }
+        }
+        unneeded
+    }
+
+    fn mounted(&mut self) -> Result<&HashSet<String>, Error> {
+        let mounted = match self.mounted.take() {
+            Some(mounted) => mounted,
+            None => mounts::mounted(
+                &self.inner.runtime,
+                &self.inner.options.graph_root,
+                &self.locks.layers,
+                &self.cancel,
+            )?,
+        };
+        Ok(self.mounted.insert(mounted))
+    }
+
+    /// The data items of images that are copied from an additional store.
+    fn copy_items(&self) -> Result<Option<Items>, Error> {
+        if self.copied.is_empty() {
+            return Ok(None);
+        }
+        let mut contents = Vec::new();
+        for image in &self.copied {
+            let stored = self.current.snapshot.image(image);
+            let stored = stored.ok_or_else(|| Error::ImageNotKnown { image: image.clone() })?;
+            let keys = stored.record.big_data_names.iter();
+            let items = keys.map(|key| Ok((key.clone(), super::bigdata::read(stored, key)?)));
+            contents.push((image, items.collect::<Result<Vec<_>, Error>>()?));
+        }
+        let contents = contents.iter().map(|(image, items)| (*image, items.as_slice()));
+        let items = Items::write(&self.tree, contents)?;
+        if self.inner.durable() {
+            items.sync()?;
+        }
+        Ok(Some(items))
+    }
+}

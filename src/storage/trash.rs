@@ -1,0 +1,132 @@
+//! Taking layers and images out of the store in no time, and deleting them later.
+//!
+//! Under the store's locks things are only renamed into temporary directories; these are deleted
+//! when the [`Trash`] is dropped, which is to be after the locks are released.
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::dir::Dir;
+use super::overlay::{IMAGES, LAYERS, Tree};
+use super::tempdir::{Area, TempDir};
+use super::tree;
+use crate::image::{ImageId, LayerId};
+
+/// Name of the file that holds an [`Intent`], and before it counts.
+const INTENT: &str = "intent";
+const DRAFT: &str = "intent.draft";
+/// Longest `link` file that is read, and longest intent, in bytes.
+const LINK_LIMIT_BYTES: u64 = 255;
+const INTENT_LIMIT_BYTES: u64 = 64 << 20;
+
+/// What a writer is about to create or delete. Should it die, whoever finds this in its temporary
+/// directory removes those layers and data that nothing refers to. Other tools delete the file
+/// with the directory, and leave such layers to their own garbage collection.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Intent {
+    pub(super) layers: Vec<LayerId>,
+    pub(super) images: Vec<ImageId>,
+}
+
+impl Intent {
+    /// Writes the intent into a temporary directory, without effect yet. Done before the locks are
+    /// taken, so that it is on disk with everything else.
+    pub(super) fn draft(&self, dir: &Dir) -> Result<(), Error> {
+        let text = serde_json::to_vec(self).map_err(Error::encode(dir.path().join(DRAFT)))?;
+        dir.unlink(DRAFT)?;
+        dir.write_new(DRAFT, &text, 0o600)?;
+        Ok(())
+    }
+
+    /// Makes the draft count. Done under the locks, when it is certain that what it names is ours
+    /// to remove.
+    pub(super) fn declare(dir: &Dir) -> Result<(), Error> {
+        dir.rename(DRAFT, INTENT)
+    }
+
+    /// What the dead owner of a temporary directory was about to do. A file that was not finished
+    /// counts as none: the deed is done after it.
+    pub(super) fn read(dir: &Dir) -> Result<Option<Self>, Error> {
+        let text = dir.read(INTENT, INTENT_LIMIT_BYTES)?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+}
+
+/// Where discarded things go.
+#[derive(Debug, Default)]
+pub(super) struct Trash {
+    trees: Option<TempDir>,
+    files: Option<TempDir>,
+    count: usize,
+}
+
+impl Trash {
+    /// Discards a layer's directory with its link, its tar-split and its data items, as far as they
+    /// are there.
+    pub(super) fn take_layer(&mut self, at: &Tree, layer: &LayerId) -> Result<(), Error> {
+        self.take_layer_directory(at, layer.as_str())?;
+        for name in [format!("{layer}.tar-split.gz"), layer.to_string()] {
+            self.take_file(at, &format!("{LAYERS}/{name}"))?;
+        }
+        Ok(())
+    }
+
+    fn take_layer_directory(&mut self, at: &Tree, layer: &str) -> Result<(), Error> {
+        let Some(_) = at.overlay.stat(layer)? else { return Ok(()) };
+        let link = at.overlay.read_text(format!("{layer}/link"), LINK_LIMIT_BYTES);
+        // What is not a name of a link was not written by a tool; the layer goes anyway.
+        if let Ok(Some(link)) = link
+            && is_link_name(&link)
+        {
+            at.overlay.unlink(format!("l/{link}"))?;
+        }
+        self.count += 1;
+        let entry = format!("{}-{layer}", self.count);
+        let trees = match &mut self.trees {
+            Some(trees) => trees,
+            none => none.insert(TempDir::create(&at.overlay, Area::Trees)?),
+        };
+        at.overlay.rename_if_there(layer, trees.path_of(&entry)).map(|_| ())
+    }
+
+    /// Discards an image's data items, as far as they are there.
+    pub(super) fn take_image(&mut self, at: &Tree, image: &ImageId) -> Result<(), Error> {
+        self.take_file(at, &format!("{IMAGES}/{image}"))
+    }
+
+    /// Leaves word of what is being deleted.
+    pub(super) fn intend(&mut self, at: &Tree, intent: &Intent) -> Result<(), Error> {
+        let directory = self.files(at)?.open()?;
+        intent.draft(&directory)?;
+        Intent::declare(&directory)
+    }
+
+    /// Discards a path below the graph root.
+    fn take_file(&mut self, at: &Tree, path: &str) -> Result<(), Error> {
+        let Some(_) = at.root.stat(path)? else { return Ok(()) };
+        self.count += 1;
+        let entry = format!("{}-{}", self.count, path.rsplit('/').next().unwrap_or_default());
+        let to = format!("{LAYERS}/{}", self.files(at)?.path_of(&entry));
+        match at.root.rename_if_there(path, to) {
+            // A directory of the store is a mount of its own.
+            Err(Error::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::CrossesDevices =>
+            {
+                tree::delete(&at.root, path)
+            }
+            result => result.map(|_| ()),
+        }
+    }
+
+    fn files(&mut self, at: &Tree) -> Result<&TempDir, Error> {
+        match &mut self.files {
+            Some(files) => Ok(files),
+            none => Ok(none.insert(TempDir::create(&at.layers, Area::Files)?)),
+        }
+    }
+}
+
+/// Whether a text can be the name of a symbolic link in `l/`; tools make 26 characters of Base32.
+pub(super) fn is_link_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}

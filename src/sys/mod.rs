@@ -1,0 +1,12 @@
+//! The kernel, as far as rustix does not already wrap it safely. The only module with `unsafe`.
+
+mod cancel;
+#[allow(unsafe_code)]
+mod lock;
+#[allow(unsafe_code)]
+pub mod memory;
+pub mod namespace;
+pub mod tree;
+
+pub use cancel::{Cancel, Canceled};
+pub use lock::{FileLock, LockError, LockMode};

@@ -1,0 +1,310 @@
+//! Podman's recorded answers against ours: status, headers and the body to the byte, but for white
+//! space between the tokens of JSON.
+//!
+//! The engine is a fake that gives back the sample's data, or fails with the sample's error less
+//! what the route adds to it. So this proves the decoding of requests, the words of errors, and
+//! which keys are there, null or missing, in which order.
+
+pub(crate) mod report;
+
+use std::sync::Arc;
+
+use imaged::engine::{Error, ErrorKind};
+use imaged::image::Reference;
+use serde_json::Value;
+
+use crate::fake::Fake;
+use crate::sample::Sample;
+use crate::{Answer, call, call_as_own_user, respond};
+
+/// The lookup of the machine where the samples were made, which knew other names too.
+fn lookup(name: &str) -> Option<Error> {
+    let unknown = |name: &str| Error::image_not_known().context(name);
+    let zeros = "0".repeat(64);
+    match name {
+        "nope" | "nope2" => Some(unknown(name)),
+        "empty" => Some(Error::image_not_known().context(
+            r#"no image found in manifest list for architecture "amd64", variant "", OS "linux""#,
+        )),
+        "docker://foo" => Some(Error::new(
+            ErrorKind::BadReference,
+            r#"unsupported transport "docker" for looking up local images"#,
+        )),
+        "sha256:ac782ebe8e85" => Some(Error::new(
+            ErrorKind::BadReference,
+            format!("{name}: invalid format: no 64-byte hexadecimal value"),
+        )),
+        _ if name.ends_with(&zeros) || name.starts_with("base@sha256:e7e7") => Some(unknown(name)),
+        _ => Reference::parse(name).err().map(|error| {
+            Error::from_source(ErrorKind::BadReference, &error)
+                .context(format!("parsing reference {name:?}"))
+        }),
+    }
+}
+
+/// The error behind a sample that failed for another reason than the lookup of its name.
+fn failure(sample: &Sample, prefix: &'static str) -> Option<Box<dyn Fn() -> Error + Send + Sync>> {
+    let body = sample.json();
+    (sample.status >= 400 && body.is_object()).then(|| -> Box<dyn Fn() -> Error + Send + Sync> {
+        Box::new(move || report::error(&body, prefix))
+    })
+}
+
+async fn replay(sample: &Sample, engine: Fake) -> Answer {
+    call(Arc::new(engine), sample.request("archive")).await
+}
+
+fn compare_head(sample: &Sample, answer: &Answer) {
+    let name = &sample.name;
+    assert_eq!(answer.status, sample.status, "{name}: {}", String::from_utf8_lossy(&answer.body));
+    for (header, value) in &sample.headers {
+        let ours = answer.header(header);
+        match header.as_str() {
+            "transfer-encoding" => {}
+            // Theirs is a development version, or unpredictable.
+            "server" | "libpod-api-version" | "x-reference-id" | "libpod-buildah-version" => {
+                assert!(ours.is_some(), "{name}: {header}");
+            }
+            _ => assert_eq!(ours, Some(value.as_str()), "{name}: {header}"),
+        }
+    }
+    for header in ["content-type", "api-version", "server", "x-reference-id", "location"] {
+        if !sample.headers.iter().any(|(theirs, _)| theirs == header) {
+            assert_eq!(answer.header(header), None, "{name}: {header}");
+        }
+    }
+}
+
+fn compare(sample: &Sample, answer: &Answer) {
+    compare_head(sample, answer);
+    let ours = match answer.header("content-type") {
+        Some("application/json") => {
+            assert_eq!(answer.body.last(), Some(&b'\n'), "{}", sample.name);
+            serde_json::to_string_pretty(&answer.json()).unwrap()
+        }
+        _ => answer.text().trim_end_matches('\n').to_owned(),
+    };
+    assert_eq!(ours, sample.body, "{}", sample.name);
+}
+
+/// Replays every sample of a route whose failures are lookups.
+async fn replay_route(route: &str) {
+    for sample in Sample::all(route) {
+        let engine = Fake::answering(sample.json()).with_lookup(lookup);
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn routing() {
+    for sample in Sample::all("routing") {
+        // Docker's own API is not served.
+        let mut answer = replay(&sample, Fake::answering(Value::Null)).await;
+        if sample.name == "routing/compat-list" {
+            assert_eq!(answer.status, 404);
+            continue;
+        }
+        if sample.method == "HEAD" {
+            // Where the answer becomes bytes, the body is left out.
+            answer.body.clear();
+        }
+        compare(&sample, &answer);
+    }
+}
+
+#[tokio::test]
+async fn ping() {
+    replay_route("ping").await;
+}
+
+#[tokio::test]
+async fn exists() {
+    replay_route("exists").await;
+}
+
+#[tokio::test]
+async fn inspect() {
+    replay_route("inspect").await;
+}
+
+#[tokio::test]
+async fn history() {
+    replay_route("history").await;
+}
+
+#[tokio::test]
+async fn tree() {
+    replay_route("tree").await;
+}
+
+#[tokio::test]
+async fn list() {
+    for sample in Sample::all("list") {
+        let engine = Fake::answering(sample.json()).with_failure(failure(&sample, ""));
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn load() {
+    for sample in Sample::all("load") {
+        let failure = failure(&sample, "unable to load image: ");
+        let engine = Fake::answering(sample.json()).with_failure(failure);
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn local_load() {
+    for sample in Sample::all("local-load") {
+        let missing = sample.status == 404;
+        let prefix = if missing { "" } else { "unable to load image: " };
+        let failure = failure(&sample, prefix).map(|error| {
+            let kind = if missing { ErrorKind::NoSuchFile } else { ErrorKind::BadArchive };
+            Box::new(move || error().of_kind(kind)) as Box<dyn Fn() -> Error + Send + Sync>
+        });
+        let engine = Fake::answering(sample.json()).with_failure(failure);
+        compare(&sample, &call_as_own_user(Arc::new(engine), sample.request("")).await);
+    }
+}
+
+#[tokio::test]
+async fn import() {
+    for sample in Sample::all("import") {
+        let failure = failure(&sample, "unable to import tarball: ");
+        let engine = Fake::answering(sample.json()).with_failure(failure);
+        let answer = call_as_own_user(Arc::new(engine), sample.request("archive")).await;
+        if sample.target.contains("?URL=http") {
+            assert_eq!(answer.status, 501, "{}", sample.name);
+        } else {
+            compare(&sample, &answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tag_and_untag() {
+    for sample in Sample::all("tag").into_iter().chain(Sample::all("untag")) {
+        let looked_up = sample.body.contains("failed to find image");
+        let failure = failure(&sample, "").filter(|_| !looked_up);
+        let engine = Fake::default().with_lookup(lookup).with_failure(failure);
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn remove() {
+    for sample in Sample::all("remove-one").into_iter().chain(Sample::all("remove-batch")) {
+        let engine = Fake::answering(sample.json());
+        let answer = replay(&sample, engine).await;
+        if sample.name == "remove-batch/no-names" {
+            // Podman tries to remove every image. Here nothing is meant by nothing.
+            assert_eq!(answer.text(), "{\"ExitCode\":0,\"Errors\":null}\n");
+        } else {
+            compare(&sample, &answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn prune() {
+    for sample in Sample::all("prune") {
+        let engine = Fake::answering(sample.json()).with_failure(failure(&sample, ""));
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn resolve() {
+    for sample in Sample::all("resolve") {
+        let failure = failure(&sample, "resolving \"UPPER\": ");
+        let engine = Fake::answering(sample.json()).with_failure(failure);
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn changes() {
+    for sample in Sample::all("changes") {
+        let engine = Fake::answering(sample.json()).with_failure(failure(&sample, ""));
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn disk_usage() {
+    for sample in Sample::all("system-df") {
+        let engine = Fake::answering(sample.json());
+        compare(&sample, &replay(&sample, engine).await);
+    }
+    let engine = Arc::new(Fake::default());
+    let answer = call(engine, crate::request("GET", "/v5.0.0/libpod/system/df")).await;
+    let empty = "{\"ImagesSize\":0,\"Images\":[],\"Containers\":[],\"Volumes\":[]}\n";
+    assert_eq!(answer.text(), empty);
+}
+
+#[tokio::test]
+async fn scp() {
+    for sample in Sample::all("scp") {
+        let answer = replay(&sample, Fake::default()).await;
+        if sample.name == "scp/unknown-destination" {
+            // Podman looks for the connection in its configuration.
+            assert_eq!((answer.status, answer.json()["response"].as_u64()), (501, Some(501)));
+        } else {
+            compare(&sample, &answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn export() {
+    for sample in Sample::all("export-one").into_iter().chain(Sample::all("export-many")) {
+        let engine = Fake::default().with_lookup(lookup);
+        let answer = replay(&sample, engine).await;
+        if sample.status == 200 {
+            compare_head(&sample, &answer);
+            assert_eq!(answer.text(), "archive");
+        } else {
+            compare(&sample, &answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failing_export_breaks_off() {
+    let sample = &Sample::all("export-many")[1];
+    let engine = Arc::new(Fake::answering("broken".into()));
+    let response = respond(engine, sample.request("")).await;
+    assert_eq!(response.status(), 200);
+    assert!(axum::body::to_bytes(response.into_body(), 1000).await.is_err());
+}
+
+/// These describe the server rather than an image; what matters is that clients find the keys they
+/// know, with values they can read.
+#[tokio::test]
+async fn version_and_info() {
+    for sample in Sample::all("version").into_iter().chain(Sample::all("info")) {
+        let answer = replay(&sample, Fake::default()).await;
+        compare_head(&sample, &answer);
+        same_kinds(&sample.name, &answer.json(), &sample.json());
+    }
+}
+
+/// Every key of ours is one of theirs, and holds the same kind of value.
+fn same_kinds(place: &str, ours: &Value, theirs: &Value) {
+    match (ours, theirs) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            for (key, value) in ours {
+                let theirs = theirs.get(key).unwrap_or_else(|| panic!("{place}: {key} is new"));
+                same_kinds(&format!("{place}.{key}"), value, theirs);
+            }
+        }
+        (Value::Array(ours), Value::Array(theirs)) => {
+            if let (Some(ours), Some(theirs)) = (ours.first(), theirs.first()) {
+                same_kinds(place, ours, theirs);
+            }
+        }
+        (Value::Null, Value::Array(_)) => {}
+        _ => assert_eq!(std::mem::discriminant(ours), std::mem::discriminant(theirs), "{place}"),
+    }
+}

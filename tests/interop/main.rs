@@ -1,0 +1,20 @@
+//! Real stores, real tools: the daemon beside Podman, Buildah, Skopeo and `containers-storage`.
+//!
+//! Needs root (mounts, owners, device nodes), the tools, and a Debian mirror for the first run.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown when a test fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod changes;
+mod concurrent;
+mod crash;
+mod import;
+mod load;
+mod names;
+mod prune;
+mod reading;
+mod refused;
+mod remote;
+mod sockets;
