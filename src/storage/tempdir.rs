@@ -35,6 +35,16 @@ impl Area {
             Self::Files => "tmp",
         }
     }
+
+    /// Removes the area if nobody uses it: Podman 4 stumbles over directories that are not layers
+    /// when it repairs links. While somebody does use it, it is not empty and stays.
+    fn remove_from(self, base: &Dir) {
+        if self == Self::Trees
+            && let Err(error) = base.rmdir(self.name())
+        {
+            tracing::trace!(error = ?error, "keeping the area of temporary directories");
+        }
+    }
 }
 
 /// A directory that only we use. Dropping it deletes it with all that is in it.
@@ -91,8 +101,13 @@ impl TempDir {
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
+        let names = parent.names()?;
+        if names.is_empty() {
+            // Its owner died between the last directory and the area, or before the first.
+            area.remove_from(base);
+        }
         let mut stale = Vec::new();
-        for name in parent.names()? {
+        for name in names {
             let Some(digits) = name.strip_prefix("lock-") else { continue };
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = match rustix::fs::openat(&parent, &name, flags, Mode::empty()) {
@@ -135,13 +150,7 @@ impl TempDir {
         let parent = base.sub(self.area.name())?;
         tree::delete(&parent, &dir_name(&self.digits))?;
         parent.unlink(lock_name(&self.digits))?;
-        if self.area == Area::Trees
-            && let Err(error) = base.rmdir(self.area.name())
-        {
-            // Podman 4 stumbles over directories that are not layers when it repairs links. While
-            // somebody uses the area it is not empty, and stays.
-            tracing::trace!(error = ?error, "keeping the area of temporary directories");
-        }
+        self.area.remove_from(&base);
         Ok(())
     }
 }
@@ -198,5 +207,16 @@ mod tests {
         drop(living);
         assert!(base.names().unwrap().is_empty());
         assert!(TempDir::take_stale(&base, Area::Trees).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_area_without_anything_in_it_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let base = Dir::open(root.path()).unwrap();
+        for (area, stays) in [(Area::Trees, false), (Area::Files, true)] {
+            base.mkdir(area.name(), 0o700).unwrap();
+            assert!(TempDir::take_stale(&base, area).unwrap().is_empty());
+            assert_eq!(base.stat(area.name()).unwrap().is_some(), stays);
+        }
     }
 }
