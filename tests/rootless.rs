@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A user that no user database knows, unless a test adds the user.
 const UID: u32 = 54_321;
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A user's directories, and the program where that user can execute it.
 struct User {

@@ -8,7 +8,7 @@ use futures_util::stream;
 
 use super::*;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn tasks() -> Tasks {
     Tasks::new(2)

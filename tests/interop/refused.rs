@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::archive::Numbers;
 use crate::support::check::assert_sound;
+use crate::support::server::PATIENCE;
 use crate::support::{DockerArchive, Layer, OciArchive, Response, Server, Store, tree};
 
 #[test]
@@ -144,7 +145,7 @@ fn assert_refused(what: &str, answer: &Response, text: &str) {
 #[track_caller]
 fn wait_until_same(store: &Store, before: &tree::Tree) {
     let start = Instant::now();
-    while tree::outline(&store.root()) != *before && start.elapsed() < Duration::from_secs(10) {
+    while tree::outline(&store.root()) != *before && start.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(10));
     }
     tree::assert_same(&tree::outline(&store.root()), before);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::check::assert_sound;
-use crate::support::server::{imaged, imaged_on};
+use crate::support::server::{PATIENCE, imaged, imaged_on};
 use crate::support::tool::{run, run_failing};
 use crate::support::{Client, DockerArchive, Layer, Server, Store, tree};
 
@@ -50,12 +50,11 @@ fn signals_let_running_requests_finish() {
         let mut load = server.client().start_load().unwrap();
         let (first, rest) = archive.split_at(archive.len() / 2);
         load.send(first).unwrap();
-        // The request must have arrived before the signal does.
-        thread::sleep(Duration::from_millis(200));
+        wait_until_staging(&store);
         server.signal(signal);
         let start = Instant::now();
         while UnixStream::connect(server.socket()).is_ok() {
-            assert!(start.elapsed() < Duration::from_secs(5), "it still accepts");
+            assert!(start.elapsed() < PATIENCE, "it still accepts");
             thread::sleep(Duration::from_millis(10));
         }
         load.send(rest).unwrap();
@@ -76,7 +75,7 @@ fn a_client_that_never_ends_does_not_hold_the_daemon() {
     let archive = archive("localhost/never:1");
     let mut load = server.client().start_load().unwrap();
     load.send(&archive[..archive.len() / 2]).unwrap();
-    thread::sleep(Duration::from_millis(200));
+    wait_until_staging(&store);
     server.signal(Signal::TERM);
     assert!(server.wait().success());
     tree::assert_same(&tree::outline(&store.root()), &before);
@@ -85,20 +84,19 @@ fn a_client_that_never_ends_does_not_hold_the_daemon() {
 
 #[test]
 fn an_idle_daemon_ends_but_not_under_a_request() {
+    const IDLE: Duration = Duration::from_secs(2);
     let store = Store::new();
-    let mut server = Server::start_with(&store, &["--idle-timeout", "1"]);
     let archive = archive("localhost/slow:1");
-    let mut load = server.client().start_load().unwrap();
     let (first, rest) = archive.split_at(archive.len() / 2);
+    let mut server = Server::start_with(&store, &["--idle-timeout", "2"]);
+    let mut load = server.client().start_load().unwrap();
     load.send(first).unwrap();
-    thread::sleep(Duration::from_millis(2500));
+    thread::sleep(IDLE + IDLE / 4);
+    let busy = Instant::now();
     load.send(rest).unwrap();
     assert!(load.finish().unwrap().starts_with("HTTP/1.1 200"));
-    let start = Instant::now();
     assert!(server.wait().success());
-    let waited = start.elapsed();
-    assert!(waited > Duration::from_millis(500), "{waited:?}");
-    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    assert!(busy.elapsed() >= IDLE, "{:?}", busy.elapsed());
     assert_sound(&store);
 }
 
@@ -110,7 +108,7 @@ fn sockets_may_be_inherited() {
     let sockets = paths.each_ref().map(|path| UnixListener::bind(path).unwrap());
     let notify = store.path("notify.sock");
     let reports = UnixDatagram::bind(&notify).unwrap();
-    reports.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    reports.set_read_timeout(Some(PATIENCE)).unwrap();
 
     let daemon = imaged_on(&store);
     let mut command = Command::new("sh");
@@ -156,6 +154,16 @@ fn the_loopback_address_is_served_and_others_are_refused() {
     open.args(["serve", "--listen", "tcp://0.0.0.0:1"]);
     let error = run_failing(&mut open);
     assert!(error.contains("unauthenticated"), "{error}");
+}
+
+/// A layer being unpacked shows that a request has arrived.
+#[track_caller]
+fn wait_until_staging(store: &Store) {
+    let start = Instant::now();
+    while !store.root().join("overlay/tempdirs").exists() {
+        assert!(start.elapsed() < PATIENCE, "no layer is staged");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn archive(name: &str) -> Vec<u8> {

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Client, Store};
 
 /// Longest time a server may take to answer or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server, killed when dropped.
 pub(crate) struct Server {

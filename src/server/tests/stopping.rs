@@ -1,25 +1,34 @@
 //! How the service ends.
 
+use std::sync::Arc;
+
 use axum::body::Body;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::*;
 
-/// Answers after `delay`.
-fn slow(options: Options, delay: Duration) -> Running {
-    start(options, move |_| async move {
-        tokio::time::sleep(delay).await;
-        Ok(Response::new(Body::from("done")))
-    })
+/// Answers after `delay`, and tells when a request has come.
+fn slow(options: Options, delay: Duration) -> (Running, Arc<Notify>) {
+    let come = Arc::new(Notify::new());
+    let tell = come.clone();
+    let running = start(options, move |_| {
+        tell.notify_one();
+        async move {
+            tokio::time::sleep(delay).await;
+            Ok(Response::new(Body::from("done")))
+        }
+    });
+    (running, come)
 }
 
 #[tokio::test]
 async fn a_request_under_way_is_finished() {
-    let running = slow(Options::default(), Duration::from_millis(500));
+    let (running, come) = slow(Options::default(), Duration::from_millis(500));
     let mut busy = running.connect().await;
     let mut idle = running.connect().await;
     send(&mut busy, GET).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    come.notified().await;
 
     running.shutdown.stop();
     assert_eq!(read_all(&mut idle).await, "");
@@ -32,10 +41,10 @@ async fn a_request_under_way_is_finished() {
 #[tokio::test]
 async fn but_not_for_ever() {
     let grace = Duration::from_millis(300);
-    let running = slow(Options { grace, ..Options::default() }, LONG);
+    let (running, come) = slow(Options { grace, ..Options::default() }, LONG);
     let mut busy = running.connect().await;
     send(&mut busy, GET).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    come.notified().await;
     let began = Instant::now();
     running.shutdown.stop();
     assert_eq!(read_all(&mut busy).await, "");
@@ -45,10 +54,10 @@ async fn but_not_for_ever() {
 
 #[tokio::test]
 async fn the_second_request_to_stop_hurries() {
-    let running = slow(Options { grace: LONG * 10, ..Options::default() }, LONG * 10);
+    let (running, come) = slow(Options { grace: LONG * 10, ..Options::default() }, LONG * 10);
     let mut busy = running.connect().await;
     send(&mut busy, GET).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    come.notified().await;
     running.shutdown.stop();
     running.shutdown.stop_now();
     assert_eq!(read_all(&mut busy).await, "");
@@ -57,14 +66,14 @@ async fn the_second_request_to_stop_hurries() {
 
 #[tokio::test]
 async fn without_connections_it_ends() {
-    let timeout = Duration::from_millis(300);
+    let timeout = Duration::from_secs(1);
     let options = Options { idle_timeout: Some(timeout), ..Options::default() };
-    let running = slow(options, Duration::from_millis(700));
+    let (running, _) = slow(options, timeout * 2);
     let mut busy = running.connect().await;
     send(&mut busy, GET).await;
     // Longer than the timeout, but there is a connection.
     read_until(&mut busy, "done").await;
-    tokio::time::sleep(timeout * 2).await;
+    tokio::time::sleep(timeout * 3 / 2).await;
     assert!(running.socket().exists());
     let began = Instant::now();
     drop(busy);
