@@ -1,5 +1,6 @@
 #!/bin/sh
-# make test: installs what the tests need from Debian, where it is missing, and runs everything.
+# make test: installs what the tests need from Debian and PyPI, where it is missing, and runs
+# everything.
 #
 # Nothing is skipped: a missing tool fails the tests that need it. Stores are written as root, so for
 # other users the tests run under sudo.
@@ -12,8 +13,10 @@ say "packages"
 apt_install ca-certificates build-essential \
     podman buildah skopeo containers-storage docker-registry crun fuse-overlayfs uidmap \
     debootstrap curl jq tar gzip bzip2 xz-utils zstd attr libcap2-bin e2fsprogs procps util-linux \
+    python3 python3-venv \
     || echo "packages cannot be installed here; tests that need missing ones will fail"
 need_toolchain
+dist/dev/peers.sh
 if [ "$(id -u)" != 0 ]; then
     have sudo || die "the tests write stores as root: run make test as root"
     host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')

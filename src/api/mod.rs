@@ -11,6 +11,7 @@
 
 mod access;
 mod canonical;
+mod describe;
 mod error;
 mod extract;
 mod libpod;

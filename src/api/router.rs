@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 
 use super::access::{Access, REFERENCE_ID, reference_id};
 use super::canonical::{Canonical, IMAGES, canonical};
+use super::describe;
 use super::extract::RequestTarget;
 use super::{DOCKER_API_VERSION, LIBPOD_VERSION, libpod};
 use crate::engine::ImageEngine;
@@ -85,7 +86,7 @@ pub fn router(engine: Arc<dyn ImageEngine>) -> Api {
 
 /// The description of the API, made from the handlers.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    table().into_openapi()
+    describe::complete(table().into_openapi())
 }
 
 #[derive(utoipa::OpenApi)]
@@ -103,8 +104,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             all others have.\n\n\
             Paths of containers, pods, volumes and the other families of libpod answer 501 with \
             an error body.\n\n\
-            Any route may also answer 503 when the service is stopping, and 507 when space, quota \
-            or descriptors run out.",
+            Query parameters are read as Podman reads them. Names match whatever their case, and \
+            unknown ones are ignored. An empty value is the same as none. Of a parameter that is \
+            repeated and not a list the last value counts. A boolean may also be `1`, `t`, `T`, \
+            `True`, `TRUE` or `on`, and `0`, `f`, `F`, `False` or `FALSE`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((

@@ -3,7 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::pairs;
 use crate::api::error::ApiError;
@@ -13,14 +13,16 @@ const FORM_MAX: usize = 64 << 10;
 
 /// A name given in two parts. Parameters may also come as a form in the body, which wins over the
 /// query.
-#[derive(Debug, Default, PartialEq, IntoParams)]
+#[derive(Debug, Default, PartialEq, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct RepoTag {
     /// Repository, with or without registry. Empty is the same as absent.
     #[param(required = false)]
+    #[schema(required = false)]
     pub(crate) repo: String,
     /// Tag. Empty is the same as absent.
     #[param(required = false)]
+    #[schema(required = false)]
     pub(crate) tag: String,
 }
 

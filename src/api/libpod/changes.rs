@@ -4,8 +4,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::Object;
 
 use super::Engine;
+use crate::api::describe;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::extract::{Name, Query};
 use crate::api::wire::{self, libpod::Changed};
@@ -18,10 +20,13 @@ pub(crate) struct ChangesQuery {
     /// Image, container or layer to compare with, instead of the layer below.
     #[param(required = false)]
     parent: String,
-    /// What names mean: `all` (an image, a container or a layer, in this order), `container` or
-    /// `image`.
-    #[param(required = false, default = "all")]
+    /// What names mean: `all` is an image, a container or a layer, in this order.
+    #[param(required = false, schema_with = diff_types)]
     diff_type: String,
+}
+
+fn diff_types() -> Object {
+    describe::words(&["all", "container", "image"])
 }
 
 /// What the top layer of an image changes

@@ -4,6 +4,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::Object;
+use utoipa::openapi::schema::{Array, Type};
 
 use super::{Engine, format};
 use crate::api::error::{ApiError, ErrorBody};
@@ -16,10 +18,10 @@ use crate::engine::{ImageName, SaveOptions};
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ExportQuery {
     /// Names or IDs; at least one, and only one unless the format is `docker-archive`.
-    #[param(required = true, min_items = 1)]
+    #[param(required = true, schema_with = names)]
     references: Vec<String>,
-    /// `oci-archive` (the default), `docker-archive`, `oci-dir` or `docker-dir`.
-    #[param(required = false)]
+    /// What to write; the last two are sent as a tar of the directory.
+    #[param(required = false, schema_with = format::names)]
     format: String,
     /// `docker-dir`: pack layers with gzip.
     #[param(required = false)]
@@ -27,6 +29,11 @@ pub(crate) struct ExportQuery {
     /// `oci-archive`: leave layers uncompressed.
     #[param(required = false)]
     oci_accept_uncompressed_layers: bool,
+}
+
+fn names() -> Array {
+    let name = Object::builder().schema_type(Type::String).min_length(Some(1));
+    Array::builder().items(name).min_items(Some(1)).build()
 }
 
 /// Export images as an archive

@@ -15,8 +15,8 @@ use crate::engine::SaveOptions;
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub(crate) struct GetQuery {
-    /// `oci-archive` (the default), `docker-archive`, `oci-dir` or `docker-dir`.
-    #[param(required = false)]
+    /// What to write; the last two are sent as a tar of the directory.
+    #[param(required = false, schema_with = format::names)]
     format: String,
     /// `docker-dir`: pack layers with gzip.
     #[param(required = false)]

@@ -60,14 +60,13 @@ pub(crate) struct ImportQuery {
     tag = "images",
     operation_id = "ImageImportLibpod",
     params(ImportQuery),
-    request_body(content = Archive, content_type = "application/x-tar", description = "The tar"),
+    request_body(content = Option<Archive>, content_type = "application/x-tar", description = "The tar; nothing is a tar without members"),
     responses(
         (status = 200, description = "What was stored", body = Import),
         (status = 400, description = "Bad parameter", body = ErrorBody),
         (status = 500, description = "Bad change or name, not a tar, damaged, or failure", body = ErrorBody),
         (status = 403, description = "`URL` is a path: not the server's user, or not a Unix socket", body = ErrorBody),
         (status = 501, description = "`URL` is to be downloaded", body = ErrorBody),
-        (status = 507, description = "No space left", body = ErrorBody),
     )
 )]
 pub(crate) async fn import(

@@ -18,15 +18,16 @@ pub(crate) struct ListQuery {
     /// Also intermediate images: without names but with children.
     #[param(required = false)]
     all: bool,
-    /// Not supported. When it is spelled exactly so and true, the answer is empty.
-    #[param(required = false)]
+    /// A request for digests, which Podman's clients do not make. It has no document to answer with.
+    #[param(ignore)]
     digests: bool,
 }
 
 /// List images
 ///
 /// In the order in which they were stored. All filters must match; several `reference` filters are
-/// alternatives.
+/// alternatives. `digests` is not supported: when it is spelled exactly so and true, the answer is
+/// 200 and empty.
 #[utoipa::path(
     get,
     path = "/libpod/images/json",

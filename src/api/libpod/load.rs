@@ -23,7 +23,6 @@ use crate::engine::LoadOptions;
     responses(
         (status = 200, description = "What was stored", body = Load),
         (status = 500, description = "Not an archive, damaged, or failure", body = ErrorBody),
-        (status = 507, description = "No space left", body = ErrorBody),
     )
 )]
 pub(crate) async fn load(engine: Engine, body: Body) -> Result<Response, ApiError> {

@@ -18,7 +18,7 @@ use crate::engine::{ErrorKind, LoadOptions};
 #[serde(default)]
 pub(crate) struct LocalLoadQuery {
     /// Absolute path of the archive on the server.
-    #[param(required = true)]
+    #[param(required = true, pattern = "^/")]
     path: String,
 }
 
@@ -39,7 +39,6 @@ pub(crate) struct LocalLoadQuery {
         (status = 404, description = "No such file", body = ErrorBody),
         (status = 500, description = "Not readable, not an archive, damaged, or failure", body = ErrorBody),
         (status = 501, description = "A directory", body = ErrorBody),
-        (status = 507, description = "No space left", body = ErrorBody),
     )
 )]
 pub(crate) async fn load(

@@ -18,6 +18,7 @@ use crate::engine;
     tag = "images",
     operation_id = "ImageTagLibpod",
     params(("name" = String, Path, description = "Name or ID"), RepoTag),
+    request_body(content = Option<RepoTag>, content_type = "application/x-www-form-urlencoded", description = "The parameters may also be here, which wins"),
     responses(
         (status = 201, description = "Done; the body is a newline", body = String, content_type = "text/plain; charset=us-ascii"),
         (status = 400, description = "No `repo`", body = ErrorBody),

@@ -17,6 +17,7 @@ use crate::api::stream::newline;
     tag = "images",
     operation_id = "ImageUntagLibpod",
     params(("name" = String, Path, description = "Name or ID"), RepoTag),
+    request_body(content = Option<RepoTag>, content_type = "application/x-www-form-urlencoded", description = "The parameters may also be here, which wins"),
     responses(
         (status = 201, description = "Done; the body is a newline", body = String, content_type = "text/plain; charset=us-ascii"),
         (status = 400, description = "`tag` without `repo`", body = ErrorBody),

@@ -1,0 +1,125 @@
+"""What the document promises in prose, archives to send, and a store that stays as it was.
+
+Loaded by Schemathesis. The daemon is at the base URL; IMAGED_ARCHIVES is a directory with archives.
+"""
+
+import gzip
+import io
+import json
+import os
+import tarfile
+import urllib.request
+from pathlib import Path
+
+import schemathesis
+from hypothesis import strategies
+from schemathesis.specs.openapi.checks import negative_data_rejection
+
+ARCHIVES = Path(os.environ["IMAGED_ARCHIVES"])
+IMAGES = (ARCHIVES / "images.tar").read_bytes()
+OCI = (ARCHIVES / "oci.tar").read_bytes()
+LAYER = (ARCHIVES / "layer.tar").read_bytes()
+
+# Every answer of a handler has them; those of the router have none.
+HEADERS = {"api-version", "libpod-api-version", "server", "x-reference-id"}
+# How Go spells booleans, beside true and false.
+BOOLEANS = {"1", "t", "T", "True", "TRUE", "on", "0", "f", "F", "False", "FALSE"}
+
+schemathesis.openapi.media_type(
+    "application/x-tar",
+    strategies.sampled_from([IMAGES, OCI, LAYER, gzip.compress(IMAGES, mtime=0), IMAGES[:5000], b"garbage", b""]),
+)
+
+
+@schemathesis.deserializer("application/x-tar", "application/octet")
+def archive(context, response):
+    """Fails on what is not a complete tar; the schema wants a string."""
+    with tarfile.open(fileobj=io.BytesIO(response.content), mode="r:") as tar:
+        assert tar.getmembers(), "an empty archive"
+    assert response.content.endswith(bytes(1024)), "an archive without its end"
+    return response.content.decode("latin-1")
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """Closes the schemas of answers: a field that is not documented is a failure.
+
+    The published document leaves them open, since later versions may answer more.
+    """
+    for name, schema in raw_schema["components"]["schemas"].items():
+        if name not in ("RepoTag", "Empty") and "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+
+
+class State:
+    """What is remembered from one request to the next."""
+
+    changed = False
+    successes = set()
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Loads the images again after every request that has changed them."""
+    if State.changed:
+        url = f"{case.operation.base_url}/libpod/images/load"
+        request = urllib.request.Request(url, data=IMAGES, method="POST")
+        with urllib.request.urlopen(request, timeout=60) as response:
+            names = json.load(response)["Names"]
+        assert names[:3] == ["localhost/one:1", "localhost/two:1", "quay.io/example/two:2"], names
+        State.changed = False
+
+
+@schemathesis.hook.apply_to(operation_id="ImageExportLibpod")
+def map_query(context, query):
+    """Names some images that exist: dictionaries are for single values only."""
+    references = query.get("references")
+    if isinstance(references, list) and len(str(references)) % 2:
+        return query | {"references": ["localhost/one:1", "two:1"][: len(references)]}
+    return query
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    """Notes what has succeeded, for `document.rs` to see that the questions were good ones."""
+    if response.status_code < 300:
+        State.changed = case.method.upper() != "GET"
+        identifier = case.operation.definition.raw["operationId"]
+        if identifier not in State.successes:
+            State.successes.add(identifier)
+            (ARCHIVES / "successes.json").write_text(json.dumps(sorted(State.successes)))
+
+
+@schemathesis.check
+def bad_input_is_refused(ctx, response, case):
+    """As `negative_data_rejection`, but for spellings that the description allows as well."""
+    allowed = BOOLEANS | {"", None}
+    values = [item for value in (case.query or {}).values() for item in (value if isinstance(value, list) else [value])]
+    if not any(str(value) in allowed or value is None for value in values):
+        return negative_data_rejection(ctx, response, case)
+    return None
+
+
+@schemathesis.check
+def other_methods_are_refused(ctx, response, case):
+    """Methods that are not in the document get the router's refusal, and no others do."""
+    method, path = case.method.upper(), case.operation.path
+    # Names contain slashes, so this removes the image `{name}/json` and the like.
+    removes = method == "DELETE" and path.startswith("/libpod/images/")
+    documented = case.operation.method.upper() == method or removes
+    assert (response.status_code == 405) != documented, f"{method} got {response.status_code}"
+    if not documented:
+        assert response.headers["content-type"] == ["text/plain; charset=utf-8"], response.headers
+        assert response.content == b"Method Not Allowed\n", response.content
+
+
+@schemathesis.check
+def handlers_say_what_they_are(ctx, response, case):
+    """Versions in the headers, and in the body of an error its status again."""
+    headers = HEADERS & set(response.headers)
+    if response.status_code == 405:
+        assert not headers, headers
+        return
+    assert headers == HEADERS, HEADERS - headers
+    if response.status_code >= 400 and case.method.upper() != "HEAD":
+        assert response.json()["response"] == response.status_code, response.text
