@@ -9,6 +9,7 @@
 mod support;
 
 mod document;
+mod podman_py;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
