@@ -1,6 +1,7 @@
 //! Making staged layers and images part of the store.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -126,8 +127,9 @@ impl Transaction<'_> {
             }
             Err(error) => {
                 if let Err(second) = self.undo(intent) {
-                    // What is left is incomplete, and removed by whoever loads the records next.
                     tracing::warn!(error = ?second, "could not take back a failed commit");
+                    items.leave();
+                    self.inner.unfinished.store(true, Ordering::Relaxed);
                 }
                 Err(error)
             }

@@ -72,6 +72,11 @@ impl Items {
         Ok(())
     }
 
+    /// Leaves the temporary directory to recovery.
+    pub(super) fn leave(&self) {
+        self.directory.leave();
+    }
+
     /// The temporary directory.
     pub(super) fn directory(&self) -> Result<Dir, Error> {
         self.directory.open()

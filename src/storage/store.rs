@@ -1,5 +1,6 @@
 //! [`Store`]: opening it, and snapshots of its records.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct Inner {
     /// We are not root of the whole system.
     pub(super) user_namespace: bool,
     pub(super) early_sync: EarlySync,
+    /// A commit of ours has failed half way, and what it left has not been recovered yet.
+    pub(super) unfinished: AtomicBool,
     /// What was loaded last. Taken after the file locks, never before.
     pub(super) cache: Mutex<Option<Current>>,
 }
@@ -84,6 +87,7 @@ impl Store {
             user_namespace: crate::sys::namespace::in_user_namespace()
                 .map_err(Error::io("examining", "/proc/self/uid_map"))?,
             early_sync: EarlySync::default(),
+            unfinished: AtomicBool::new(false),
             cache: Mutex::default(),
             options,
         };
@@ -123,6 +127,14 @@ impl Store {
 }
 
 impl Inner {
+    /// Recovers what failed commits of ours have left.
+    pub(super) fn finish_commits(&self, cancel: &Cancel) -> Result<(), Error> {
+        if !self.unfinished.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.recover(cancel).inspect_err(|_| self.unfinished.store(true, Ordering::Relaxed))
+    }
+
     /// The records as they are now; `None` if they have to be repaired first.
     pub(super) fn refresh<L, I>(
         &self,

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -47,7 +48,8 @@ impl Area {
     }
 }
 
-/// A directory that only we use. Dropping it deletes it with all that is in it.
+/// A directory that only we use. Dropping it deletes it with all that is in it, unless it is left
+/// to recovery.
 #[derive(Debug)]
 pub(super) struct TempDir {
     area: Area,
@@ -55,6 +57,7 @@ pub(super) struct TempDir {
     /// The directory that the area is in. Opened again when needed: an image has many layers, and
     /// each of them staged costs descriptors enough.
     base: PathBuf,
+    is_left: AtomicBool,
     _lock: FileLock,
 }
 
@@ -87,11 +90,15 @@ impl TempDir {
         };
         // Until the lock is ours, others take this pair for a dead one.
         let Some(lock) = lock(&parent, &lock_name, file)? else { return Ok(None) };
-        if let Err(error) = parent.mkdir(dir_name(&digits), 0o700) {
-            parent.unlink(&lock_name)?;
-            return Err(error);
-        }
-        Ok(Some(Self { area, digits, base: base.path().to_owned(), _lock: lock }))
+        // Dropped should the next step fail.
+        let created = Self::new(base, area, digits, lock);
+        parent.mkdir(dir_name(&created.digits), 0o700)?;
+        Ok(Some(created))
+    }
+
+    fn new(base: &Dir, area: Area, digits: String, lock: FileLock) -> Self {
+        let is_left = AtomicBool::new(false);
+        Self { area, digits, base: base.path().to_owned(), is_left, _lock: lock }
     }
 
     /// Takes over every directory of an area whose owner is dead.
@@ -118,10 +125,14 @@ impl TempDir {
                 }
             };
             let Some(lock) = lock(&parent, &name, file)? else { continue };
-            let base = base.path().to_owned();
-            stale.push(Self { area, digits: digits.to_owned(), base, _lock: lock });
+            stale.push(Self::new(base, area, digits.to_owned(), lock));
         }
         Ok(stale)
+    }
+
+    /// Lets the directory be found by the next recovery, as if its owner had died.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
     }
 
     /// Opens the directory. It may be missing if the owner died early.
@@ -137,7 +148,9 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        if let Err(error) = self.delete() {
+        if !*self.is_left.get_mut()
+            && let Err(error) = self.delete()
+        {
             // The directory stays, without a living owner, until the next recovery.
             tracing::warn!(error = ?error, "could not delete a temporary directory");
         }

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use super::items::Items;
 use super::lock::Images;
@@ -56,6 +57,7 @@ impl Store {
     pub fn begin(&self, cancel: &Cancel) -> Result<Transaction<'_>, Error> {
         let inner = &*self.inner;
         inner.check_writable()?;
+        inner.finish_commits(cancel)?;
         let tree = Tree::open(&inner.options.graph_root)?;
         for _ in 0..REPAIR_ROUNDS {
             let layers = inner.primary.layers.lock.write(cancel)?;
@@ -154,13 +156,29 @@ impl Transaction<'_> {
     }
 
     /// Makes the changes visible. What was removed is deleted from disk when the locks are released
-    /// again, before this returns.
+    /// again, before this returns. Should that fail after the images are gone, the next writer
+    /// deletes it.
     pub fn commit(mut self) -> Result<(), Error> {
         if !self.images.is_changed() {
             return Ok(());
         }
-        let intent =
-            Intent { layers: self.removed_layers.clone(), images: self.removed_images.clone() };
+        match self.change() {
+            Ok(records) => {
+                self.finish(records);
+                Ok(())
+            }
+            Err(error) => {
+                // Whether or not the images are gone: recovery looks at what is needed.
+                self.trash.leave();
+                self.inner.unfinished.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    fn change(&mut self) -> Result<Records, Error> {
+        let images = self.removed_images.iter().chain(&self.copied).cloned().collect();
+        let intent = Intent { layers: self.removed_layers.clone(), images };
         if !intent.layers.is_empty() || !intent.images.is_empty() {
             self.trash.intend(&self.tree, &intent)?;
         }
@@ -175,8 +193,7 @@ impl Transaction<'_> {
             &self.removed_layers,
             (&self.tree, &mut self.trash),
         )?;
-        self.finish(Records { layers, images });
-        Ok(())
+        Ok(Records { layers, images })
     }
 
     /// Writes the images' records and moves their data items into place.

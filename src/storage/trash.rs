@@ -73,9 +73,12 @@ impl Trash {
 
     fn take_layer_directory(&mut self, at: &Tree, layer: &str) -> Result<(), Error> {
         let Some(_) = at.overlay.stat(layer)? else { return Ok(()) };
-        let link = at.overlay.read_text(format!("{layer}/link"), LINK_LIMIT_BYTES);
+        let link = match at.overlay.read(format!("{layer}/link"), LINK_LIMIT_BYTES) {
+            Err(Error::TooLarge { .. }) => None,
+            read => read?,
+        };
         // What is not a name of a link was not written by a tool; the layer goes anyway.
-        if let Ok(Some(link)) = link
+        if let Some(link) = link.and_then(|link| String::from_utf8(link).ok())
             && is_link_name(&link)
         {
             at.overlay.unlink(format!("l/{link}"))?;
@@ -99,6 +102,11 @@ impl Trash {
         let directory = self.files(at)?.open()?;
         intent.draft(&directory)?;
         Intent::declare(&directory)
+    }
+
+    /// Leaves the word of what is being deleted to recovery.
+    pub(super) fn leave(&self) {
+        self.files.iter().for_each(TempDir::leave);
     }
 
     /// Discards a path below the graph root.

@@ -85,6 +85,11 @@ impl Client {
         self.request(Method::DELETE, &format!("{PREFIX}{route}"), Empty::new())
     }
 
+    /// `POST` to a libpod route without a body; an error when the connection breaks.
+    pub(crate) fn try_post(&self, route: &str) -> io::Result<Response> {
+        self.request(Method::POST, &format!("{PREFIX}{route}"), Empty::new())
+    }
+
     /// `GET` of an absolute path; an error when nobody answers.
     pub(crate) fn try_get(&self, path: &str) -> io::Result<Response> {
         self.request(Method::GET, path, Empty::new())
@@ -106,15 +111,25 @@ impl Client {
     /// Loads an archive from memory, whatever the answer.
     #[track_caller]
     pub(crate) fn load_bytes(&self, archive: impl Into<Bytes>) -> Response {
+        self.try_load_bytes(archive).unwrap()
+    }
+
+    /// Loads an archive from memory; an error when the connection breaks.
+    pub(crate) fn try_load_bytes(&self, archive: impl Into<Bytes>) -> io::Result<Response> {
         let path = format!("{PREFIX}/images/load");
-        self.request(Method::POST, &path, Full::new(archive.into())).unwrap()
+        self.request(Method::POST, &path, Full::new(archive.into()))
     }
 
     /// Imports a tar from memory, whatever the answer. `query` begins with `?` or is empty.
     #[track_caller]
     pub(crate) fn import(&self, query: &str, tar: impl Into<Bytes>) -> Response {
+        self.try_import(query, tar).unwrap()
+    }
+
+    /// Imports a tar from memory; an error when the connection breaks.
+    pub(crate) fn try_import(&self, query: &str, tar: impl Into<Bytes>) -> io::Result<Response> {
         let path = format!("{PREFIX}/images/import{query}");
-        self.request(Method::POST, &path, Full::new(tar.into())).unwrap()
+        self.request(Method::POST, &path, Full::new(tar.into()))
     }
 
     /// Writes the body of a `GET` to `file`.

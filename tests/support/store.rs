@@ -34,6 +34,19 @@ impl Store {
         store
     }
 
+    /// A copy of another store, which nobody uses meanwhile. Of what is not the store's own, such
+    /// as Podman's database, which holds the store's path, there is nothing.
+    pub(crate) fn copy_of(other: &Self) -> Self {
+        let dir = tempfile::Builder::new().prefix("imaged-").tempdir().unwrap();
+        fs::create_dir(dir.path().join("tmp")).unwrap();
+        run(Command::new("cp").arg("-a").arg(other.root()).arg(other.runroot()).arg(dir.path()));
+        let libpod = dir.path().join("root/libpod");
+        if libpod.exists() {
+            fs::remove_dir_all(libpod).unwrap();
+        }
+        Self { dir }
+    }
+
     /// The directory that holds everything of this store, for sockets and archives too.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

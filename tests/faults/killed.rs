@@ -1,0 +1,72 @@
+//! `SIGKILL` at one certain call: the store opens clean, and every image is whole or absent.
+
+use crate::scene::{Operation, Scene};
+use crate::strace::{CHANGES, Tracer};
+use crate::support::Server;
+use crate::support::check::assert_sound;
+
+/// Points of each operation that `make test` tries.
+const POINTS: usize = 30;
+
+fn killed(operation: Operation) {
+    let scene = Scene::new(operation, CHANGES);
+    let points = scene.points(POINTS);
+    let (mut died, mut done) = (0, 0);
+    for (round, point) in points.iter().enumerate() {
+        let store = scene.store();
+        let server = Server::start(&store);
+        let tracer = Tracer::kill(server.pid(), point);
+        let answer = scene.run(&server.client());
+        // Another thread may have reached its call first, or none this time.
+        let alive = server.client().try_get("/_ping").is_ok();
+        server.kill();
+        tracer.detach();
+        died += usize::from(!alive);
+        let what = format!("{operation:?} killed at {point:?}");
+        let is_done = scene.judge(&store, &what);
+        done += usize::from(is_done);
+        if answer.is_ok_and(|answer| answer.status / 100 == 2) {
+            assert!(is_done, "{what}: it was said to be done");
+        }
+        if round % 10 == 0 {
+            assert_sound(&store);
+        }
+    }
+    println!("{operation:?}: {} points, died at {died}, done in {done}", points.len());
+    assert!(died * 2 > points.len(), "the calls are not where they were: {died} deaths");
+}
+
+#[test]
+fn while_loading_a_docker_archive() {
+    killed(Operation::LoadDocker);
+}
+
+#[test]
+fn while_loading_an_oci_archive() {
+    killed(Operation::LoadOci);
+}
+
+#[test]
+fn while_importing() {
+    killed(Operation::Import);
+}
+
+#[test]
+fn while_tagging() {
+    killed(Operation::Tag);
+}
+
+#[test]
+fn while_untagging() {
+    killed(Operation::Untag);
+}
+
+#[test]
+fn while_removing() {
+    killed(Operation::Remove);
+}
+
+#[test]
+fn while_pruning() {
+    killed(Operation::Prune);
+}

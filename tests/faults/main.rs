@@ -1,0 +1,17 @@
+//! What happens to the store when the daemon dies, or the system fails it, at one certain system
+//! call: `strace` injects both. Every operation that writes is run again and again, with another
+//! call each time.
+//!
+//! `IMAGED_FAULT_POINTS` says how many calls of each operation are tried (0: all of them).
+//!
+//! Needs root, Podman, `containers-storage` and strace.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown when a test fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod failing;
+mod killed;
+mod scene;
+mod strace;
