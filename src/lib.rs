@@ -13,6 +13,7 @@
 //! | [`engine`] | what can be done with images: the trait, its options, reports and errors |
 //! | [`engine::local`] | what each operation means on a store |
 //! | [`archive`] | docker-archive and oci-archive, read and written as streams |
+//! | [`registry`] | other servers: downloads, registries, whom to trust and as whom to come |
 //! | [`storage`] | the store: locks, records, staging, commit, removal, recovery |
 //! | [`layer`] | a layer's tar applied to a tree and rebuilt from it; compression |
 //! | [`task`] | blocking work for async callers: permits, cancellation, bodies |
@@ -38,6 +39,7 @@ pub mod config;
 pub mod engine;
 pub mod image;
 pub mod layer;
+pub mod registry;
 pub mod server;
 pub mod storage;
 pub mod sys;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use imaged::api::{Routes, Settings};
 use imaged::config::{self, Args, Config, Host, Listen, ServeConfig, StorageConfig};
-use imaged::engine::local::LocalEngine;
+use imaged::engine::local::{self, LocalEngine};
 use imaged::server::{self, Address, Listeners, Shutdown};
 use imaged::storage::{OverlayOptions, Store, StoreOptions, SyncMode};
 use imaged::sys::Cancel;
@@ -20,6 +20,10 @@ use imaged::task::Tasks;
 use rustix::process::{Resource, Rlimit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+/// Threads for what the client of other servers cannot do without: names and certificates. Not
+/// shared with the work that waits for it.
+const RESOLVERS: usize = 4;
 
 fn main() -> ExitCode {
     let args = match Args::read(std::env::args_os()) {
@@ -64,19 +68,22 @@ fn start(args: &Args) -> Result<(), Box<dyn Error>> {
 
 /// Opens the store and serves it until asked to stop.
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let Config { storage, short_names, serve } = config;
+    let Config { storage, short_names, download_limit, serve } = config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Meanwhile the store is opened.
     let routes = std::thread::spawn(Routes::new);
     // Nothing can cancel this yet: until the server installs its own, signals end the process.
     let store = Store::open(store_options(storage), &Cancel::new())?;
     let tasks = Tasks::new(cores);
-    let engine = LocalEngine::new(store, short_names, tasks.clone());
+    let mut options = local::Options::default();
+    options.short_names = short_names;
+    options.download_limit = download_limit;
+    let engine = LocalEngine::new(store, options, tasks.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // They only move bytes; the work is on blocking threads.
         .worker_threads(cores.clamp(2, 4))
-        .max_blocking_threads(Tasks::threads(cores))
+        .max_blocking_threads(Tasks::threads(cores) + RESOLVERS)
         .enable_all()
         .build()?;
     runtime.block_on(async {

@@ -14,13 +14,17 @@ const MODULES: &[(&str, &[&str])] = &[
     ("layer", &["image", "sys"]),
     ("archive", &["image", "layer"]),
     ("storage", &["image", "layer", "sys"]),
-    ("engine::local", &["archive", "engine", "image", "layer", "storage", "sys", "task"]),
+    ("registry", &["image"]),
+    (
+        "engine::local",
+        &["archive", "engine", "image", "layer", "registry", "storage", "sys", "task"],
+    ),
     ("engine", &["image"]),
     ("api", &["engine", "image"]),
     ("server", &[]),
     ("config", &["image"]),
     ("lib", &[]),
-    ("main", &["api", "config", "engine", "server", "storage", "sys", "task"]),
+    ("main", &["api", "config", "engine", "registry", "server", "storage", "sys", "task"]),
 ];
 
 /// Crates (or words) with the only modules that may use them.
@@ -31,7 +35,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("utoipa", &["api"]),
     ("listenfd", &["server"]),
     ("sd_notify", &["server"]),
-    ("tokio", &["api", "server", "engine::local", "task", "main"]),
+    ("reqwest", &["registry"]),
+    ("rustls", &["registry"]),
+    ("tokio", &["api", "server", "engine::local", "registry", "task", "main"]),
     ("tokio_util", &["server", "engine::local", "task", "main"]),
     ("clap", &["config"]),
     ("toml", &["config"]),

@@ -6,10 +6,9 @@
 
 mod support;
 
-use imaged::engine::local::LocalEngine;
+use imaged::engine::local::{LocalEngine, Options};
 use imaged::engine::{ErrorKind, HistoryOptions, ImageEngine, ImageName, InspectOptions};
 use imaged::engine::{ListOptions, TreeOptions};
-use imaged::image::ShortNames;
 use imaged::storage::{self, StoreOptions};
 use imaged::sys::Cancel;
 use imaged::task::Tasks;
@@ -51,7 +50,7 @@ fn engine(store: &Store) -> LocalEngine {
         ..StoreOptions::default()
     };
     let opened = storage::Store::open(options, &Cancel::new()).unwrap();
-    LocalEngine::new(opened, ShortNames::default(), Tasks::new(2))
+    LocalEngine::new(opened, Options::default(), Tasks::new(2))
 }
 
 /// What Podman takes `name` for, if it finds it.

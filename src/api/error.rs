@@ -75,6 +75,7 @@ impl From<engine::Error> for ApiError {
             | ErrorKind::BadArchive
             | ErrorKind::Conflict
             | ErrorKind::Denied
+            | ErrorKind::Registry
             | ErrorKind::Storage => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self {
@@ -124,6 +125,7 @@ mod tests {
             (ErrorKind::BadArchive, 500, 400),
             (ErrorKind::Conflict, 500, 400),
             (ErrorKind::Denied, 500, 400),
+            (ErrorKind::Registry, 500, 400),
             (ErrorKind::Unsupported, 501, 400),
             (ErrorKind::Canceled, 503, 503),
             (ErrorKind::Exhausted, 507, 507),

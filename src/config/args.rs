@@ -72,6 +72,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "HOW", env = "IMAGED_SYNC")]
     pub sync: Option<SyncArg>,
 
+    /// Longest body downloaded for an import (`images/import?url=`), in bytes or with k, m, g or t
+    #[arg(long, value_name = "SIZE", env = "IMAGED_DOWNLOAD_LIMIT", default_value = "64g",
+          value_parser = parse_size)]
+    pub download_limit: u64,
+
     /// Let --listen name TCP addresses other than loopback. There is no authentication and no
     /// encryption: whoever reaches the port owns the store
     #[arg(long, env = "IMAGED_ALLOW_UNAUTHENTICATED_TCP")]
@@ -123,6 +128,22 @@ fn absolute() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(std::path::absolute)
 }
 
+fn parse_size(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let (digits, shift) = match lower.char_indices().last() {
+        Some((at, 'k')) => (&lower[..at], 10),
+        Some((at, 'm')) => (&lower[..at], 20),
+        Some((at, 'g')) => (&lower[..at], 30),
+        Some((at, 't')) => (&lower[..at], 40),
+        _ => (&lower[..], 0),
+    };
+    let whole = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let number = digits.parse::<u64>().ok().filter(|_| whole);
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| "not a number of bytes, such as 1048576, 512m or 64g".into())
+}
+
 fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
@@ -155,6 +176,7 @@ mod tests {
             "--socket-mode=660",
             "--idle-timeout=5",
             "--sync=none",
+            "--download-limit=10m",
             "--allow-unauthenticated-tcp",
         ])
         .unwrap();
@@ -170,6 +192,7 @@ mod tests {
         assert_eq!(serve.socket_mode, 0o660);
         assert_eq!(serve.idle_timeout, 5);
         assert_eq!(serve.sync, Some(SyncArg::None));
+        assert_eq!(serve.download_limit, 10 << 20);
         assert!(serve.allow_unauthenticated_tcp);
     }
 
@@ -180,6 +203,16 @@ mod tests {
         }
         for text in ["", "0888", "1777", "rw", "-1"] {
             assert!(parse_mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, size) in [("0", 0), ("1k", 1024), ("2G", 2 << 30), ("15t", 15 << 40)] {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        for text in ["", "k", "-1", "+1", "1.5g", "1gb", "99999999t", "ä"] {
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 

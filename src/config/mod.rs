@@ -34,6 +34,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// How names without a registry are looked up.
     pub short_names: ShortNames,
+    /// Longest body that is downloaded for an import, bytes.
+    pub download_limit: u64,
     /// The server.
     pub serve: ServeConfig,
 }
@@ -125,6 +127,7 @@ impl Config {
         Ok(Self {
             storage,
             short_names: registries::load(host)?,
+            download_limit: serve.download_limit,
             serve: ServeConfig {
                 listen,
                 default_socket: host.runtime_dir().join("imaged/imaged.sock"),

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Conflict,
     /// Not permitted: a read-only store, or a policy.
     Denied,
+    /// Another server refused, or did not answer as it should.
+    Registry,
     /// The program does not do this, or not for this store or image.
     Unsupported,
     /// The caller went away or the program is stopping.

@@ -67,6 +67,10 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
     /// caller must be one who may read it.
     async fn import_file(&self, path: &Path, options: ImportOptions) -> Result<ImportReport>;
 
+    /// As [`import`](Self::import), from what `url` (`http` or `https`) leads to. At most
+    /// [`Options::download_limit`](local::Options::download_limit) bytes are read.
+    async fn import_url(&self, url: &str, options: ImportOptions) -> Result<ImportReport>;
+
     /// Makes an image with one layer from the tar of a root file system, plain or compressed, in
     /// one pass over the stream. With bad options nothing is read.
     async fn import(&self, content: ByteStream, options: ImportOptions) -> Result<ImportReport>;

@@ -162,6 +162,13 @@ impl ImageEngine for Fake {
         Ok(LoadReport { names: report::texts_or_null(&self.document["Names"]) })
     }
 
+    async fn import_url(&self, url: &str, options: ImportOptions) -> Result<ImportReport> {
+        self.called(format!("import_url {url} {options:?}"));
+        self.outcome()?;
+        let id = self.document["Id"].as_str().map_or(ID, |id| id.trim_start_matches("sha256:"));
+        Ok(ImportReport { id: id.parse().unwrap() })
+    }
+
     async fn import_file(&self, path: &Path, options: ImportOptions) -> Result<ImportReport> {
         self.called(format!("import_file {} {options:?}", path.display()));
         self.outcome()?;

@@ -200,6 +200,10 @@ async fn import() {
         let target = format!("/v5.0.0/libpod/images/import{query}");
         assert_eq!(asked("POST", &target).await, [options(call)]);
     }
+    let target = "/v5.0.0/libpod/images/import?url=http%3A%2F%2Fh%2Fa+b&message=m";
+    let call = r#"changes: [], message: "m", reference: "", platform: Platform { os: "", architecture: "", variant: "" }"#;
+    let call = format!("import_url http://h/a b ImportOptions {{ {call} }}");
+    assert_eq!(asked("POST", target).await, [call]);
 }
 
 #[tokio::test]

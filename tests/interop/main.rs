@@ -10,6 +10,7 @@ mod support;
 mod changes;
 mod concurrent;
 mod crash;
+mod download;
 mod import;
 mod load;
 mod names;

@@ -14,6 +14,7 @@ pub(crate) mod server;
 pub(crate) mod store;
 pub(crate) mod tool;
 pub(crate) mod tree;
+pub(crate) mod web;
 
 pub(crate) use archive::{DockerArchive, Layer, OciArchive};
 pub(crate) use http::{Client, Response};

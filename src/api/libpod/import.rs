@@ -32,7 +32,8 @@ pub(crate) struct ImportQuery {
     #[param(required = false)]
     reference: String,
     /// A file of the server to import instead of the body: only for the user the server runs as,
-    /// over a Unix socket. Downloads are not served yet.
+    /// over a Unix socket. Or a URL, `http` or `https`, to download; redirects to another scheme
+    /// are not followed.
     #[serde(rename = "URL")]
     #[param(required = false)]
     url: String,
@@ -64,9 +65,8 @@ pub(crate) struct ImportQuery {
     responses(
         (status = 200, description = "What was stored", body = Import),
         (status = 400, description = "Bad parameter", body = ErrorBody),
-        (status = 500, description = "Bad change or name, not a tar, damaged, or failure", body = ErrorBody),
+        (status = 500, description = "Bad change or name, not a tar, damaged, cannot be downloaded, or failure", body = ErrorBody),
         (status = 403, description = "`URL` is a path: not the server's user, or not a Unix socket", body = ErrorBody),
-        (status = 501, description = "`URL` is to be downloaded", body = ErrorBody),
     )
 )]
 pub(crate) async fn import(
@@ -77,14 +77,12 @@ pub(crate) async fn import(
 ) -> Result<Response, ApiError> {
     let ImportQuery { changes, message, reference, url, os, architecture, variant } = query.params;
     let failed = |error: ApiError| error.context("unable to import tarball");
-    if url.contains("://") {
-        let text = format!("downloading {url}: not served yet");
-        return Err(failed(ApiError::new(StatusCode::NOT_IMPLEMENTED, text)));
-    }
     let platform = Platform { os, architecture, variant };
     let options = ImportOptions { changes, message, reference, platform };
     let imported = if url.is_empty() {
         engine.import(upload(body), options).await
+    } else if url.contains("://") {
+        engine.import_url(&url, options).await
     } else {
         user.map_err(failed)?;
         engine.import_file(Path::new(&url), options).await

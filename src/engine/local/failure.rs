@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::{Error, ErrorKind};
 use crate::sys::Canceled;
-use crate::{layer, storage};
+use crate::{layer, registry, storage};
 
 /// A failure of the store. By value, for `map_err`.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -25,6 +25,17 @@ pub(super) fn storage(error: storage::Error) -> Error {
     };
     let kind = if is_exhaustion(&error) { ErrorKind::Exhausted } else { kind };
     Error::from_source(kind, &error)
+}
+
+/// A failure with another server.
+pub(super) fn registry(error: registry::Error) -> Error {
+    let kind = match error.kind() {
+        registry::ErrorKind::BadRequest => ErrorKind::BadRequest,
+        registry::ErrorKind::Network | registry::ErrorKind::Answer => ErrorKind::Registry,
+    };
+    let mut chain = error.into_chain().into_iter().rev();
+    let cause = Error::new(kind, chain.next().unwrap_or_default());
+    chain.fold(cause, Error::context)
 }
 
 /// The caller went away.

@@ -46,12 +46,29 @@ use super::{
     TreeOptions, TreeReport, VersionReport,
 };
 use crate::image::ShortNames;
+use crate::registry;
 use crate::storage::{Snapshot, Store, StoredImage, Transaction};
 use crate::sys::Cancel;
 use crate::task::{self, Class, Tasks};
 use library::{DerivedCache, ImageData, Library, ReadError};
 use remove::Target;
 use resolve::Lists;
+
+/// What the engine is told about the host, besides the store.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// How names without a registry are looked up.
+    pub short_names: ShortNames,
+    /// Longest body that is downloaded for an import, bytes.
+    pub download_limit: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { short_names: ShortNames::default(), download_limit: u64::MAX }
+    }
+}
 
 /// The engine on one store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,7 +80,7 @@ pub struct LocalEngine {
 #[derive(Debug)]
 struct Shared {
     store: Store,
-    short_names: ShortNames,
+    options: Options,
     derived: DerivedCache,
 }
 
@@ -82,7 +99,7 @@ impl Shared {
         Library::new(
             self.derived.get(snapshot),
             &self.store,
-            &self.short_names,
+            &self.options.short_names,
             ZonedDateTime::now(),
         )
     }
@@ -103,8 +120,8 @@ impl Shared {
 
 impl LocalEngine {
     /// An engine on `store` whose blocking work runs on `tasks`.
-    pub fn new(store: Store, short_names: ShortNames, tasks: Tasks) -> Self {
-        let shared = Shared { store, short_names, derived: DerivedCache::default() };
+    pub fn new(store: Store, options: Options, tasks: Tasks) -> Self {
+        let shared = Shared { store, options, derived: DerivedCache::default() };
         Self { shared: Arc::new(shared), tasks }
     }
 
@@ -214,6 +231,16 @@ impl ImageEngine for LocalEngine {
         self.bulk(move |shared, cancel| plan.import_file(&shared.store, &path, cancel)).await
     }
 
+    async fn import_url(&self, url: &str, options: ImportOptions) -> Result<ImportReport> {
+        // With bad options nobody is asked.
+        import::plan(options.clone())?;
+        let limit = self.shared.options.download_limit;
+        let place = || format!("downloading {}", registry::download::without_user(url));
+        let found = registry::download(url, limit).await;
+        let found = found.map_err(|error| failure::registry(error).context(place()))?;
+        self.import(found.into_body(), options).await
+    }
+
     async fn save(&self, names: Vec<ImageName>, options: SaveOptions) -> Result<ByteStream> {
         if names.len() > 1 && options.format != SaveFormat::DockerArchive {
             let text = "multi-image archives must use format of docker-archive";
@@ -284,7 +311,7 @@ impl ImageEngine for LocalEngine {
     }
 
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport> {
-        let candidates = self.shared.short_names.pull_candidates(name.as_str());
+        let candidates = self.shared.options.short_names.pull_candidates(name.as_str());
         let candidates =
             candidates.map_err(|error| Error::from_source(ErrorKind::BadReference, &error))?;
         Ok(ResolveReport { names: candidates.iter().map(ToString::to_string).collect() })
@@ -305,7 +332,11 @@ impl ImageEngine for LocalEngine {
 
     async fn info(&self) -> Result<SystemInfo> {
         self.quick(|shared, cancel| {
-            info::info(shared.store.options(), &shared.snapshot(cancel)?, &shared.short_names)
+            info::info(
+                shared.store.options(),
+                &shared.snapshot(cancel)?,
+                &shared.options.short_names,
+            )
         })
         .await
     }
