@@ -36,15 +36,31 @@ pub fn docker_images<L: AsRef<Unpacked>>(
     let items = items.unwrap_or_default();
     let names: Vec<Vec<Reference>> =
         items.iter().enumerate().map(|(at, item)| names(item, at)).collect::<Result<_, _>>()?;
-    items.iter().zip(names).map(|(item, names)| image(item, names, members)).collect()
+    let mut images = Vec::new();
+    for (at, own) in names.iter().enumerate() {
+        if own.is_empty() {
+            images.push(image(&items[at], Vec::new(), members)?);
+        }
+        // A name stands for the first image that has it, however often it comes.
+        let owner = |name: &Reference| names.iter().position(|names| names.contains(name));
+        for run in own.chunk_by(|one, next| owner(one) == owner(next)) {
+            let owner = run.first().and_then(owner).unwrap_or(at);
+            images.push(image(&items[owner], run.to_vec(), members)?);
+        }
+    }
+    Ok(images)
 }
 
 fn names(item: &Item, at: usize) -> Result<Vec<Reference>, Error> {
     let mut names = Vec::new();
     for tag in item.repo_tags.iter().flatten() {
         // Podman validates in Docker's sense and stores in its own.
-        let valid = Reference::normalize_docker(tag).and_then(|_| Reference::normalize_local(tag));
-        names.push(valid.map_err(|source| Error::Tag { tag: tag.clone(), item: at, source })?);
+        let invalid = |source| Error::Tag { tag: tag.clone(), item: at, source };
+        let full = Reference::normalize_docker(tag).map_err(invalid)?;
+        if full.tag().is_none() {
+            return Err(Error::NoTag { tag: tag.clone(), full: full.to_string() });
+        }
+        names.push(Reference::normalize_local(tag).map_err(invalid)?);
     }
     Ok(names)
 }

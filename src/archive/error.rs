@@ -16,8 +16,11 @@ pub enum Error {
     /// As [`Error::MissingComponent`], for an OCI layout.
     #[error("loading index: open index.json: no such file or directory")]
     MissingIndex,
+    /// The index of an OCI layout lists several images, or none.
+    #[error("loading index: more than one image in oci, choose an image")]
+    NotOneImage,
     /// A blob that the index or a manifest names is not there.
-    #[error("open blobs/{0}: no such file or directory")]
+    #[error("open {0}: no such file or directory")]
     MissingBlob(String),
     /// A document is not the JSON it should be.
     #[error("decoding {document}")]
@@ -47,6 +50,14 @@ pub enum Error {
         /// Why.
         #[source]
         source: ReferenceError,
+    },
+    /// A name in `manifest.json` is one without a tag.
+    #[error("Invalid tag {tag} ({full}): does not contain a tag")]
+    NoTag {
+        /// The text.
+        tag: String,
+        /// The name that Docker takes it for.
+        full: String,
     },
     /// A name in an annotation is not one.
     #[error("normalizing name {name:?}")]

@@ -3,7 +3,7 @@
 //!
 //! Reading is one pass. [`scan`](scan::scan) walks the members of the tar and hands every one that
 //! is a layer to the caller at once, because it will not come again; small documents are kept. When
-//! the tar has ended, [`oci_images`] and [`docker_images`] say which images the members make up,
+//! the tar has ended, [`oci_image`] and [`docker_images`] say which images the members make up,
 //! and check every digest on the way.
 //!
 //! Writing needs no temporary archive either: [`write_docker_archive`] streams everything,
@@ -34,7 +34,7 @@ pub use docker_dir::write_docker_dir;
 pub use docker_read::docker_images;
 pub use docker_write::write_docker_archive;
 pub use error::{Error, StageError};
-pub use oci_read::oci_images;
+pub use oci_read::oci_image;
 pub use oci_write::write_oci_archive;
 pub use scan::{Limits, Members, scan};
 

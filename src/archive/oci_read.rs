@@ -1,4 +1,4 @@
-//! Finding the images of an OCI image layout.
+//! Finding the image of an OCI image layout.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,21 @@ const NAME_ANNOTATIONS: [&str; 2] =
 /// An index may list indexes; more levels than this are a trap.
 const MAX_DEPTH: usize = 4;
 
-/// The images that `index.json` lists, in its order. An entry that is an index itself stands for
-/// the image for `platform` in it.
-pub fn oci_images<L: AsRef<Unpacked>>(
+/// The image that `index.json` lists. An entry that is an index itself stands for the image for
+/// `platform` in it. As with Podman, an archive of several images is none: nothing says which one.
+pub fn oci_image<L: AsRef<Unpacked>>(
     members: &Members<L>,
     platform: &Platform,
-) -> Result<Vec<ArchivedImage>, Error> {
+) -> Result<ArchivedImage, Error> {
     let raw = members.document(INDEX).ok_or(Error::MissingIndex)?;
     let index = parse(INDEX, raw.clone())?;
     if !index.kind().is_list() {
         return Err(Error::Malformed("index.json is not an image index".into()));
     }
-    index.instances().iter().map(|entry| image(entry, members, platform)).collect()
+    match index.instances() {
+        [entry] => image(entry, members, platform),
+        _ => Err(Error::NotOneImage),
+    }
 }
 
 fn image<L: AsRef<Unpacked>>(
@@ -61,11 +64,8 @@ fn image<L: AsRef<Unpacked>>(
 
 /// The name an entry is annotated with.
 fn name(annotations: &BTreeMap<String, String>) -> Result<Option<Reference>, Error> {
-    let Some(name) =
-        NAME_ANNOTATIONS.iter().find_map(|key| annotations.get(*key)).filter(|n| !n.is_empty())
-    else {
-        return Ok(None);
-    };
+    let mut given = NAME_ANNOTATIONS.iter().filter_map(|key| annotations.get(*key));
+    let Some(name) = given.find(|name| !name.is_empty()) else { return Ok(None) };
     Reference::normalize_local(name)
         .map(Some)
         .map_err(|source| Error::Name { name: name.clone(), source })

@@ -135,12 +135,12 @@ fn an_oci_archive_comes_back() {
         let write = |out: &mut dyn Write, index: usize| out.write_all([&one, &two][index]);
         let archive = write_oci_archive(&image, &options, Vec::new(), write).unwrap();
 
-        let images = oci_images(&scanned(&archive).unwrap(), &Platform::host()).unwrap();
-        assert_eq!(images[0].config, image.config);
-        assert_eq!(images[0].diff_ids, [diff_id(&one), diff_id(&two)]);
-        assert_eq!(images[0].names, image.names);
+        let read = oci_image(&scanned(&archive).unwrap(), &Platform::host()).unwrap();
+        assert_eq!(read.config, image.config);
+        assert_eq!(read.diff_ids, [diff_id(&one), diff_id(&two)]);
+        assert_eq!(read.names, image.names);
         // Uncompressed, nothing changes, so the manifest is the stored one.
-        assert_eq!(images[0].manifest.raw() == image.manifest.raw(), !compress);
+        assert_eq!(read.manifest.raw() == image.manifest.raw(), !compress);
     }
 }
 
@@ -151,12 +151,12 @@ fn a_docker_image_becomes_an_oci_image() {
     let options = BlobOptions { compress: false, mtime: 0, spool: &tempfile::tempfile };
     let archive =
         write_oci_archive(&image, &options, Vec::new(), |out, _| out.write_all(&one)).unwrap();
-    let images = oci_images(&scanned(&archive).unwrap(), &Platform::host()).unwrap();
-    let manifest = &images[0].manifest;
+    let read = oci_image(&scanned(&archive).unwrap(), &Platform::host()).unwrap();
+    let manifest = &read.manifest;
     assert_eq!(manifest.kind(), ManifestKind::Oci);
     assert_eq!(manifest.config().unwrap().media_type, media_type::OCI_CONFIG);
     assert_eq!(manifest.layers()[0].media_type, media_type::OCI_LAYER);
-    assert!(images[0].names.is_empty());
+    assert!(read.names.is_empty());
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_docker_directory_has_files_named_by_digest() {
         // Podman does not load such a tar either.
         let members = scanned(&tar).unwrap();
         assert!(
-            oci_images(&members, &Platform::host()).is_err() && docker_images(&members).is_err()
+            oci_image(&members, &Platform::host()).is_err() && docker_images(&members).is_err()
         );
     }
 }
@@ -241,8 +241,8 @@ fn members_of_an_oci_layout_may_come_in_any_order() {
             tar.document(name, content).unwrap();
         }
         let members = scanned(&tar.finish().unwrap()).unwrap();
-        let images = oci_images(&members, &Platform::host()).unwrap();
-        assert_eq!((&images[0].config, &images[0].names), (&image.config, &image.names));
+        let read = oci_image(&members, &Platform::host()).unwrap();
+        assert_eq!((&read.config, &read.names), (&image.config, &image.names));
     }
 }
 
@@ -276,6 +276,7 @@ fn damaged_archives_say_what_is_wrong() {
         &[("c.json", config.as_bytes()), ("1.tar", &one), ("2.tar", &two)];
     let cases = [
         (docker(members, &item("UPPER:1", "1.tar")), r#"Invalid tag "UPPER:1" in manifest item @0: invalid reference format: repository name must be lowercase"#.to_owned()),
+        (docker(members, &item("a", "1.tar")), "Invalid tag a (docker.io/library/a): does not contain a tag".to_owned()),
         (docker(members, &item("a:1", "3.tar")), "Some layer tarfiles are missing in the tarball".to_owned()),
         (docker(members, &item("a:1", "2.tar")), format!("Digest did not match, expected {}, got {}", diff_id(&one), diff_id(&two))),
         (docker(members, &item("a:1", "c.json")), "c.json is not a layer".to_owned()),
@@ -290,7 +291,36 @@ fn damaged_archives_say_what_is_wrong() {
     }
     let empty = scanned(&docker(&[], "")).unwrap();
     assert!(docker_images(&empty).unwrap().is_empty());
-    assert!(matches!(oci_images(&empty, &Platform::host()), Err(Error::MissingIndex)));
+    assert!(matches!(oci_image(&empty, &Platform::host()), Err(Error::MissingIndex)));
+}
+
+#[test]
+fn a_name_is_that_of_the_first_image_with_it() {
+    let (one, two) = (layer("one"), layer("two"));
+    let (first, second) = (config(&[&one]), config(&[&two]));
+    let items = r#"{"Config":"1.json","RepoTags":["a:1","b:1"],"Layers":["1.tar"]},
+        {"Config":"2.json","RepoTags":["c:1","b:1","d:1"],"Layers":["2.tar"]}"#;
+    let members: &[(&str, &[u8])] = &[
+        ("1.json", first.as_bytes()),
+        ("2.json", second.as_bytes()),
+        ("1.tar", &one),
+        ("2.tar", &two),
+    ];
+    let images = docker_images(&scanned(&docker(members, items)).unwrap()).unwrap();
+    let found: Vec<_> = images
+        .iter()
+        .map(|image| {
+            let names: Vec<_> = image.names.iter().map(ToString::to_string).collect();
+            (image.diff_ids[0] == diff_id(&one), names.join(" "))
+        })
+        .collect();
+    let expected = [
+        (true, "localhost/a:1 localhost/b:1"),
+        (false, "localhost/c:1"),
+        (true, "localhost/b:1"),
+        (false, "localhost/d:1"),
+    ];
+    assert_eq!(found, expected.map(|(first, names)| (first, names.to_owned())));
 }
 
 #[test]

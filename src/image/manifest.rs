@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use oci_spec::image as oci;
 use serde::Deserialize;
+use serde::de::Error as _;
 
 use super::{Digest, Platform};
 
@@ -103,15 +103,9 @@ pub struct Manifest {
 /// Why bytes are not a manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Not JSON, or a required field is missing or of the wrong type.
+    /// Not JSON, or a required field is missing, of the wrong type, or no digest.
     #[error("malformed manifest")]
     Json(#[source] serde_json::Error),
-    /// As [`ManifestError::Json`], found by the OCI types.
-    #[error("malformed manifest")]
-    Oci(#[source] oci_spec::OciSpecError),
-    /// A digest in it is not one.
-    #[error("malformed manifest")]
-    Digest(#[from] super::DigestError),
     /// `mediaType` names something else.
     #[error("unsupported manifest type {0:?}")]
     Unsupported(String),
@@ -138,6 +132,56 @@ struct ProbeConfig {
     media_type: String,
 }
 
+/// What manifests and indexes contain. Lists and maps may be `null`, which is how Go writes empty
+/// ones: a manifest list that Podman 4 has just created says `"manifests":null`.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    config: Option<Entry>,
+    #[serde(default)]
+    layers: Option<Vec<Entry>>,
+    #[serde(default)]
+    manifests: Option<Vec<Entry>>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default, rename = "mediaType")]
+    media_type: String,
+    digest: Digest,
+    size: u64,
+    #[serde(default)]
+    platform: Option<EntryPlatform>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EntryPlatform {
+    os: String,
+    architecture: String,
+    variant: String,
+}
+
+impl From<Entry> for Descriptor {
+    fn from(entry: Entry) -> Self {
+        Self {
+            media_type: entry.media_type,
+            digest: entry.digest,
+            size: entry.size,
+            platform: entry.platform.map(|platform| Platform {
+                os: platform.os,
+                architecture: platform.architecture,
+                variant: platform.variant,
+            }),
+            annotations: entry.annotations.unwrap_or_default(),
+        }
+    }
+}
+
 impl Manifest {
     /// Parses `raw`. The kind follows from `mediaType`, or, where that is absent (it is optional
     /// in OCI documents), from the fields that are there.
@@ -145,21 +189,20 @@ impl Manifest {
         let raw = raw.into();
         let probe: Probe = serde_json::from_slice(&raw).map_err(ManifestError::Json)?;
         let kind = kind_of(&probe)?;
-        let (config, entries, annotations) = match kind {
-            ManifestKind::Oci | ManifestKind::Docker => {
-                let body = oci::ImageManifest::from_reader(&raw[..]).map_err(ManifestError::Oci)?;
-                let layers = body.layers().iter().map(descriptor).collect::<Result<_, _>>()?;
-                (Some(descriptor(body.config())?), layers, sorted(body.annotations().as_ref()))
-            }
-            ManifestKind::OciIndex | ManifestKind::DockerList => {
-                let body = oci::ImageIndex::from_reader(&raw[..]).map_err(ManifestError::Oci)?;
-                let entries = body.manifests().iter().map(descriptor).collect::<Result<_, _>>()?;
-                (None, entries, sorted(body.annotations().as_ref()))
-            }
-            ManifestKind::DockerSchema1 | ManifestKind::DockerSchema1Signed => {
-                (None, Vec::new(), BTreeMap::new())
+        if matches!(kind, ManifestKind::DockerSchema1 | ManifestKind::DockerSchema1Signed) {
+            let (entries, annotations) = (Vec::new(), BTreeMap::new());
+            return Ok(Self { raw, kind, config: None, entries, annotations });
+        }
+        let body: Body = serde_json::from_slice(&raw).map_err(ManifestError::Json)?;
+        let (config, entries) = match (kind.is_list(), body.config) {
+            (true, _) => (None, body.manifests),
+            (false, Some(config)) => (Some(config.into()), body.layers),
+            (false, None) => {
+                return Err(ManifestError::Json(serde_json::Error::missing_field("config")));
             }
         };
+        let entries = entries.unwrap_or_default().into_iter().map(Descriptor::from).collect();
+        let annotations = body.annotations.unwrap_or_default();
         Ok(Self { raw, kind, config, entries, annotations })
     }
 
@@ -222,24 +265,6 @@ fn kind_of(probe: &Probe) -> Result<ManifestKind, ManifestError> {
     }
 }
 
-fn descriptor(from: &oci::Descriptor) -> Result<Descriptor, ManifestError> {
-    Ok(Descriptor {
-        media_type: from.media_type().to_string(),
-        digest: from.digest().to_string().parse()?,
-        size: from.size(),
-        platform: from.platform().as_ref().map(|p| Platform {
-            os: p.os().to_string(),
-            architecture: p.architecture().to_string(),
-            variant: p.variant().clone().unwrap_or_default(),
-        }),
-        annotations: sorted(from.annotations().as_ref()),
-    })
-}
-
-fn sorted(map: Option<&std::collections::HashMap<String, String>>) -> BTreeMap<String, String> {
-    map.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +291,22 @@ mod tests {
         ] {
             assert_eq!(Manifest::parse(text).unwrap().kind(), kind);
         }
+    }
+
+    #[test]
+    fn empty_lists_may_be_null() {
+        let list = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":null}}"#,
+            media_type::DOCKER_LIST
+        );
+        assert!(Manifest::parse(list).unwrap().instances().is_empty());
+        let image = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{}","digest":"{}","size":2,
+                "annotations":null}},"layers":null,"annotations":null}}"#,
+            media_type::OCI_CONFIG,
+            sha('a')
+        );
+        assert!(Manifest::parse(image).unwrap().layers().is_empty());
     }
 
     #[test]

@@ -86,7 +86,8 @@ async fn words() {
         ("POST", "images/import", Storage, "unable to import tarball: inner"),
         ("POST", "images/a/b/tag?repo=r", NoSuchImage, "failed to find image a/b: inner"),
         ("POST", "images/n/tag?repo=r", BadName, "inner"),
-        ("POST", "images/n/untag", BadReference, "failed to find image n: inner"),
+        ("POST", "images/n/untag", NoSuchImage, "failed to find image n: inner"),
+        ("POST", "images/n/untag", BadReference, "inner"),
         ("POST", "images/n/untag", BadName, "inner"),
     ] {
         let engine = Fake::failing(move || Error::new(kind, "inner"));

@@ -63,6 +63,12 @@ impl DockerArchive {
         self
     }
 
+    /// Changes the last image's config.
+    pub(crate) fn configured(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(&mut self.images.last_mut().unwrap().1);
+        self
+    }
+
     /// Replaces the first image's diff IDs, to make them wrong.
     pub(crate) fn with_diff_ids(mut self, diff_ids: &[&str]) -> Self {
         self.images[0].1["rootfs"]["diff_ids"] = json!(diff_ids);
@@ -118,6 +124,11 @@ pub(crate) struct OciArchive {
 impl OciArchive {
     /// One image called `name` with these layers, base first.
     pub(crate) fn new(name: &str, layers: &[Layer]) -> Self {
+        Self::configured(name, layers, |_| {})
+    }
+
+    /// As [`Self::new`], with changes to the config.
+    pub(crate) fn configured(name: &str, layers: &[Layer], edit: impl FnOnce(&mut Value)) -> Self {
         let mut blobs = Vec::new();
         let mut descriptors = Vec::new();
         for layer in layers {
@@ -128,7 +139,9 @@ impl OciArchive {
             blobs.push((digest_hex(&blob), blob));
         }
         let layer_blobs = blobs.iter().map(|(hex, _)| hex.clone()).collect();
-        let config = config(layers).to_string().into_bytes();
+        let mut config = config(layers);
+        edit(&mut config);
+        let config = config.to_string().into_bytes();
         let config_hex = digest_hex(&config);
         let manifest = json!({
             "schemaVersion": 2,
@@ -153,6 +166,17 @@ impl OciArchive {
     /// Hex digest of the blob of layer number `index`.
     pub(crate) fn layer_blob(&self, index: usize) -> &str {
         &self.layers[index]
+    }
+
+    /// Hex digest of the manifest's blob.
+    pub(crate) fn manifest_blob(&self) -> &str {
+        &self.blobs.last().unwrap().0
+    }
+
+    /// Changes the index.
+    pub(crate) fn indexed(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(&mut self.index);
+        self
     }
 
     /// Changes one blob's bytes but not its name.

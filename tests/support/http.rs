@@ -11,6 +11,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Body, Frame};
 use hyper::header::HOST;
+use hyper::http::request::Builder;
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -132,6 +133,30 @@ impl Client {
         self.request(Method::POST, &path, Full::new(tar.into()))
     }
 
+    /// Any request to an absolute path; an error when the connection breaks.
+    ///
+    /// # Errors
+    /// Also when `method` or `path` are none that HTTP knows.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> io::Result<Response> {
+        let method = Method::from_bytes(method.as_bytes()).map_err(io::Error::other)?;
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut collected = Vec::new();
+        let (status, headers) = self.perform(request, Full::new(body), |chunk| {
+            collected.extend_from_slice(&chunk);
+            Ok(())
+        })?;
+        Ok(Response { status, headers, body: collected.into() })
+    }
+
     /// Writes the body of a `GET` to `file`.
     ///
     /// # Errors
@@ -189,6 +214,19 @@ impl Client {
         method: Method,
         path: &str,
         body: B,
+        sink: impl FnMut(Bytes) -> io::Result<()>,
+    ) -> io::Result<(u16, HeaderMap)>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.perform(Request::builder().method(method).uri(path), body, sink)
+    }
+
+    fn perform<B>(
+        &self,
+        request: Builder,
+        body: B,
         mut sink: impl FnMut(Bytes) -> io::Result<()>,
     ) -> io::Result<(u16, HeaderMap)>
     where
@@ -203,8 +241,8 @@ impl Client {
                     .await
                     .map_err(io::Error::other)?;
             tokio::spawn(connection);
-            let request = Request::builder().method(method).uri(path).header(HOST, "d");
-            let request = request.body(Box::pin(body)).map_err(io::Error::other)?;
+            let request =
+                request.header(HOST, "d").body(Box::pin(body)).map_err(io::Error::other)?;
             let mut response = sender.send_request(request).await.map_err(io::Error::other)?;
             while let Some(frame) = response.frame().await {
                 if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {

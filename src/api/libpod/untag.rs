@@ -4,9 +4,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::Engine;
-use crate::api::error::{ApiError, ErrorBody, is_lookup};
+use crate::api::error::{ApiError, ErrorBody};
 use crate::api::extract::{Form, Name, RepoTag};
 use crate::api::stream::newline;
+use crate::engine::ErrorKind;
 
 /// Take a name from an image, or all its names
 ///
@@ -36,9 +37,12 @@ pub(crate) async fn untag(
             "repo parameter is required to tag an image",
         ));
     }
-    engine.untag(&name, &repo, &tag).await.map_err(|error| match is_lookup(&error) {
-        true => ApiError::from(error).context(format_args!("failed to find image {name}")),
-        false => error.into(),
+    // Podman says which image it is about only if there is none.
+    engine.untag(&name, &repo, &tag).await.map_err(|error| match error.kind() {
+        ErrorKind::NoSuchImage => {
+            ApiError::from(error).context(format_args!("failed to find image {name}"))
+        }
+        _ => error.into(),
     })?;
     Ok(newline(StatusCode::CREATED))
 }

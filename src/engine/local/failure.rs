@@ -50,6 +50,13 @@ pub(super) fn in_use(container: &str) -> Error {
         .context(format!("image used by {container}"))
 }
 
+/// As [`in_use`], where the advice of the tools has been followed and does not help.
+pub(super) fn in_use_despite_force(container: &str) -> Error {
+    Error::new(ErrorKind::InUse, "image is in use by a container")
+        .with_advice("containers are not removed here, remove it with the tool that made it")
+        .context(format!("image used by {container}"))
+}
+
 /// Whether a layer could not be unpacked because of this machine, not because of what is in it.
 pub(super) fn is_ours(error: &layer::Error) -> bool {
     use rustix::io::Errno;

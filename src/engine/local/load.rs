@@ -20,7 +20,12 @@ pub(super) fn load(store: &Store, input: impl Read + Send, cancel: &Cancel) -> R
         Err(Failure::Engine(error)) => return Err(error),
         Err(Failure::Archive(error)) => {
             cancel.check().map_err(failure::canceled)?;
-            let text = chain(&error);
+            let text = match &error {
+                archive::Error::Read(source) => {
+                    Error::from_source(ErrorKind::BadArchive, source).to_string()
+                }
+                other => chain(other),
+            };
             return Err(no_format(
                 &format!("creating temp directory: untarring file: {text}"),
                 &format!("loading tar component \"manifest.json\": {text}"),
@@ -84,8 +89,8 @@ fn scan(
 /// The images the members make up, in the first format that fits. As with Podman, an archive that
 /// is both (as Docker writes today) is an OCI one.
 fn images(members: &Members<StagedLayer>) -> Result<Vec<ArchivedImage>> {
-    let oci = match archive::oci_images(members, &Platform::host()) {
-        Ok(images) => return Ok(images),
+    let oci = match archive::oci_image(members, &Platform::host()) {
+        Ok(image) => return Ok(vec![image]),
         Err(error) => error,
     };
     archive::docker_images(members).map_err(|docker| no_format(&chain(&oci), &chain(&docker)))

@@ -135,7 +135,10 @@ pub(super) fn step(
         return Ok(Step { untagged: vec![name], ..Step::default() });
     }
     if let Some(container) = library.snapshot().containers_of(&record.id).next() {
-        return Err(failure::in_use(&container.id));
+        return Err(match options.force {
+            true => failure::in_use_despite_force(&container.id),
+            false => failure::in_use(&container.id),
+        });
     }
     let relations = library.relations();
     let deleted = (!relations.has_children(at)).then(|| record.id.clone());

@@ -16,24 +16,37 @@ fn not_normal(name: &str) -> String {
     format!("normalizing name {name:?}")
 }
 
-/// The stored form of the name `repo:tag`.
+/// The stored form of the name `repo:tag`, which is to be taken away.
 pub(super) fn target(repo: &str, tag: &str) -> Result<Reference> {
-    normalized(&joined(repo, tag))
+    let name = joined(repo, tag);
+    if name.starts_with("sha256:") {
+        return Err(by_digest(&name, "untag by digest not supported"));
+    }
+    normalized(&name)
 }
 
-/// As [`target`], for giving the name: it must not look like a digest, which belongs to content.
+/// A digest belongs to content: it can neither be given nor taken.
+fn by_digest(name: &str, text: &str) -> Error {
+    Error::new(ErrorKind::BadName, text).context(name.to_owned())
+}
+
+/// As [`target`], for giving the name, in which there must be no digest.
 pub(super) fn new_name(repo: &str, tag: &str) -> Result<Reference> {
     checked_name(&joined(repo, tag))
 }
 
 /// As [`new_name`], for a name in one piece.
 pub(super) fn checked_name(name: &str) -> Result<Reference> {
+    const REFUSAL: &str = "tag by digest not supported";
     if name.starts_with("sha256:") {
-        let error = Error::new(ErrorKind::BadName, "tag by digest not supported");
-        return Err(error.context(name));
+        return Err(by_digest(name, REFUSAL));
     }
     // Podman normalises twice on this path, and says so twice.
-    normalized(name).map_err(|error| error.context(not_normal(name)))
+    let full = normalized(name).map_err(|error| error.context(not_normal(name)))?;
+    match full.digest() {
+        Some(_) => Err(by_digest(name, REFUSAL)),
+        None => Ok(full),
+    }
 }
 
 fn normalized(name: &str) -> Result<Reference> {
