@@ -19,9 +19,18 @@ pub enum Error {
     /// The index of an OCI layout lists several images, or none.
     #[error("loading index: more than one image in oci, choose an image")]
     NotOneImage,
-    /// A blob that the index or a manifest names is not there.
+    /// A blob that the index or a manifest names is not there, or a file of a directory.
     #[error("open {0}: no such file or directory")]
     MissingBlob(String),
+    /// A file of a directory cannot be read.
+    #[error("open {name}")]
+    Open {
+        /// Its name in the directory.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A document is not the JSON it should be.
     #[error("decoding {document}")]
     Json {
@@ -132,6 +141,16 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
+}
+
+impl Error {
+    /// The member for want of which no image was found.
+    pub(super) fn missing(&self) -> Option<&str> {
+        match self {
+            Self::MissingBlob(name) => Some(name),
+            _ => None,
+        }
+    }
 }
 
 /// What happened to a member that looked like a layer.

@@ -1,5 +1,6 @@
 //! Image archives: reading and writing `docker-archive` and `oci-archive` tars as streams. A
-//! tar of an `oci` directory is an `oci-archive`; tars of `dir` directories are only written.
+//! tar of an `oci` directory is an `oci-archive`; tars of `dir` directories are only written. The
+//! directories themselves are read by [`gather`](gather::gather).
 //!
 //! Reading is one pass. [`scan`](scan::scan) walks the members of the tar and hands every one that
 //! is a layer to the caller at once, because it will not come again; small documents are kept. When
@@ -14,10 +15,13 @@
 
 mod blob;
 mod convert;
+mod dir_read;
 mod docker_dir;
 mod docker_read;
 mod docker_write;
 mod error;
+mod gather;
+mod manifest_read;
 mod oci_read;
 mod oci_write;
 mod scan;
@@ -30,11 +34,13 @@ use bytes::Bytes;
 use crate::image::{DiffId, Digest, ImageConfig, Manifest, Reference};
 
 pub use blob::BlobOptions;
+pub use dir_read::dir_image;
 pub use docker_dir::write_docker_dir;
 pub use docker_read::docker_images;
 pub use docker_write::write_docker_archive;
 pub use error::{Error, StageError};
-pub use oci_read::oci_image;
+pub use gather::{DirectoryFile, gather};
+pub use oci_read::{oci_directory_image, oci_image};
 pub use oci_write::write_oci_archive;
 pub use scan::{Limits, Members, scan};
 

@@ -36,8 +36,14 @@ pub struct Members<L> {
     members: HashMap<String, Member<L>>,
 }
 
+impl<L> Default for Members<L> {
+    fn default() -> Self {
+        Self { members: HashMap::new() }
+    }
+}
+
 #[derive(Debug)]
-enum Member<L> {
+pub(super) enum Member<L> {
     Document(Bytes),
     Layer(L),
     /// Looked like a layer; the error is taken by the first image that lists it.
@@ -46,6 +52,8 @@ enum Member<L> {
     Opaque,
     /// A link to another member.
     Link(String),
+    /// Looked for, and not there.
+    Absent,
 }
 
 /// Links may lead to links; more than this is a loop.
@@ -64,7 +72,7 @@ where
 {
     let mut tar = TarReader::new(input);
     let mut members = HashMap::new();
-    let mut kept = 0;
+    let mut kept = Kept::default();
     while let Some(mut entry) = tar.next_entry().map_err(Error::Read)? {
         let Some(name) = entry.name_str().and_then(clean) else {
             // No format names a member like this, so no image can list it.
@@ -75,29 +83,7 @@ where
             EntryKind::HardLink => link(&name, entry.link_str(), false),
             EntryKind::Regular => {
                 let size = entry.size;
-                let mut start = Vec::with_capacity(512);
-                (&mut entry).take(512).read_to_end(&mut start).map_err(broken)?;
-                if looks_like_layer(&start) {
-                    let mut content = start.as_slice().chain(&mut entry);
-                    match stage(&mut content) {
-                        Ok(layer) => Some(Member::Layer(layer)),
-                        Err(StageError::Content(error)) => Some(Member::Broken(error)),
-                        Err(StageError::Fatal(error)) => return Err(error),
-                    }
-                } else if size <= limits.document {
-                    kept += size;
-                    if kept > limits.documents {
-                        return Err(Error::Limit {
-                            what: "size of all documents",
-                            limit: limits.documents,
-                        }
-                        .into());
-                    }
-                    entry.read_to_end(&mut start).map_err(broken)?;
-                    Some(Member::Document(start.into()))
-                } else {
-                    Some(Member::Opaque)
-                }
+                Some(member(&mut entry, size, limits, &mut kept, &mut stage)?)
             }
             _ => None,
         };
@@ -113,6 +99,41 @@ where
         }
     }
     Ok(Members { members })
+}
+
+/// Bytes of all documents that are kept so far.
+#[derive(Debug, Default)]
+pub(super) struct Kept(u64);
+
+/// What a file of `size` bytes is.
+pub(super) fn member<L, E: From<Error>>(
+    content: &mut (impl Read + Send),
+    size: u64,
+    limits: &Limits,
+    Kept(kept): &mut Kept,
+    stage: &mut impl FnMut(&mut (dyn Read + Send)) -> Result<L, StageError<E>>,
+) -> Result<Member<L>, E> {
+    let mut start = Vec::with_capacity(512);
+    content.take(512).read_to_end(&mut start).map_err(broken)?;
+    if looks_like_layer(&start) {
+        let mut content = start.as_slice().chain(content);
+        return match stage(&mut content) {
+            Ok(layer) => Ok(Member::Layer(layer)),
+            Err(StageError::Content(error)) => Ok(Member::Broken(error)),
+            Err(StageError::Fatal(error)) => Err(error),
+        };
+    }
+    if size > limits.document {
+        return Ok(Member::Opaque);
+    }
+    *kept += size;
+    if *kept > limits.documents {
+        let what = "size of all documents";
+        return Err(Error::Limit { what, limit: limits.documents }.into());
+    }
+    // A file may have grown since its length was asked for.
+    content.take(limits.document).read_to_end(&mut start).map_err(broken)?;
+    Ok(Member::Document(start.into()))
 }
 
 fn broken(error: io::Error) -> Error {
@@ -133,6 +154,11 @@ impl<L> Members<L> {
         self.find(name).is_some()
     }
 
+    /// Whether a member of that name is there or has been looked for.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// The layer that a member turned into.
     pub fn layer(&self, name: &str) -> Result<&L, Error> {
         match self.find(name) {
@@ -143,6 +169,11 @@ impl<L> Members<L> {
             Some(_) => Err(Error::Malformed(format!("{name} is not a layer"))),
             None => Err(Error::MissingLayer),
         }
+    }
+
+    /// Adds a member.
+    pub(super) fn insert(&mut self, name: String, member: Member<L>) {
+        self.members.insert(name, member);
     }
 
     /// All layers, also those no image listed.
@@ -159,6 +190,7 @@ impl<L> Members<L> {
         for _ in 0..=MAX_LINKS {
             match self.members.get(&name)? {
                 Member::Link(target) => name.clone_from(target),
+                Member::Absent => return None,
                 member => return Some(member),
             }
         }

@@ -246,6 +246,49 @@ fn members_of_an_oci_layout_may_come_in_any_order() {
     }
 }
 
+/// Of a directory only the image's files are opened, each once, the documents first.
+#[test]
+fn a_directory_is_read_as_its_documents_say() {
+    let (one, two) = (layer("one"), layer("two"));
+    let image = saved(media_type::DOCKER_MANIFEST, &[&one, &two, &one], &[]);
+    let (config, manifest) = (Digest::of(&image.config), image.manifest.digest());
+    let [first, second] = [&one, &two].map(|layer| diff_id(layer).hex().to_owned());
+    let mut files = std::collections::HashMap::from([
+        ("manifest.json".to_owned(), image.manifest.raw().to_vec()),
+        (config.hex().to_owned(), image.config.to_vec()),
+        (first.clone(), one.clone()),
+        (second.clone(), two.clone()),
+        ("unrelated".to_owned(), one),
+    ]);
+    let read = |files: &std::collections::HashMap<String, Vec<u8>>| {
+        let mut opened = Vec::new();
+        let open = |name: &str| {
+            opened.push(name.to_owned());
+            let content = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+            Ok(DirectoryFile { content: content.as_slice(), size: content.len() as u64 })
+        };
+        let find = |members: &Members<Measured>| dir_image(members, &Platform::host());
+        let (_, image) = gather(open, &Limits::default(), measure, find).unwrap();
+        (opened, image.map_err(|error| error.to_string()))
+    };
+
+    let (opened, found) = read(&files);
+    assert_eq!(opened, ["version", "manifest.json", config.hex(), &first, &second]);
+    let found = found.unwrap();
+    assert_eq!((found.config, found.diff_ids.len()), (image.config.clone(), 3));
+    assert_eq!(found.manifest.digest(), manifest);
+    assert!(found.names.is_empty());
+
+    files.remove(&second);
+    let (opened, error) = read(&files);
+    assert_eq!(opened.last(), Some(&second));
+    assert_eq!(error.unwrap_err(), format!("open {second}: no such file or directory"));
+    files.insert("version".to_owned(), b"2.0".to_vec());
+    let (opened, error) = read(&files);
+    assert_eq!(opened, ["version"]);
+    assert_eq!(error.unwrap_err(), r#"invalid version file content: "2.0""#);
+}
+
 #[test]
 fn old_docker_layouts_link_their_layers() {
     let one = layer("one");

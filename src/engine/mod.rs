@@ -60,7 +60,8 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
     /// Stores every image of an archive, in one pass over the stream.
     async fn load(&self, archive: ByteStream, options: LoadOptions) -> Result<LoadReport>;
 
-    /// As [`load`](Self::load), from a file of the host. The caller must be one who may read it.
+    /// As [`load`](Self::load), from a file of the host, or from a directory with one image. The
+    /// caller must be one who may read it.
     async fn load_file(&self, path: &Path, options: LoadOptions) -> Result<LoadReport>;
 
     /// As [`import`](Self::import), from a file of the host, whose time becomes the image's. The

@@ -34,6 +34,24 @@ pub fn open_dir_in_root(root: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
     }
 }
 
+/// Opens the regular file at `path` below `root` for reading. Symbolic links are followed as long as
+/// they do not lead out of `root`.
+///
+/// # Errors
+/// `EXDEV` for a path that leads out, else those of `openat2(2)`. Whether it is a regular file is
+/// for the caller to find out; opening anything else neither blocks nor gives the process a terminal.
+pub fn open_file_beneath(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve) {
+            // As above.
+            Err(Errno::AGAIN) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 /// Opens the regular file `name`, which must be one component, for reading, without following a
 /// symbolic link and without noting the access where that is allowed.
 ///

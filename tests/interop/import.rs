@@ -98,7 +98,7 @@ fn a_file_of_the_server() {
     let missing = store.path("missing");
     let text = format!("file does not exist: {:?}", missing.display().to_string());
     assert_eq!(load(&missing).expect(404).json()["message"], text);
-    load(store.dir()).expect(501);
+    load(store.dir()).expect(500);
     assert_sound(&store);
 }
 

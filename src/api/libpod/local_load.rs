@@ -17,15 +17,16 @@ use crate::engine::{ErrorKind, LoadOptions};
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub(crate) struct LocalLoadQuery {
-    /// Absolute path of the archive on the server.
+    /// Absolute path of the archive or directory on the server.
     #[param(required = true, pattern = "^/")]
     path: String,
 }
 
 /// Store every image of an archive on the server
 ///
-/// As `/libpod/images/load`, from a file. Only for the user the server runs as, over a Unix
-/// socket. Directories are not served yet.
+/// As `/libpod/images/load`, from a file, or from a directory that is an OCI layout of one image or
+/// was written by the transport `dir:`; images of directories get no name. Only for the user the
+/// server runs as, over a Unix socket.
 #[utoipa::path(
     post,
     path = "/libpod/local/images/load",
@@ -38,7 +39,6 @@ pub(crate) struct LocalLoadQuery {
         (status = 403, description = "Not the server's user, or not a Unix socket", body = ErrorBody),
         (status = 404, description = "No such file", body = ErrorBody),
         (status = 500, description = "Not readable, not an archive, damaged, or failure", body = ErrorBody),
-        (status = 501, description = "A directory", body = ErrorBody),
     )
 )]
 pub(crate) async fn load(
@@ -59,7 +59,6 @@ pub(crate) async fn load(
         engine.load_file(Path::new(&path), LoadOptions::default()).await.map_err(|error| {
             match error.kind() {
                 ErrorKind::NoSuchFile => ApiError::from(error),
-                ErrorKind::Unsupported => ApiError::from(error).context("unable to load image"),
                 _ => ApiError::from(error)
                     .context("unable to load image")
                     .status(StatusCode::INTERNAL_SERVER_ERROR),

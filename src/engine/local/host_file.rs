@@ -3,23 +3,63 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// Opens a regular file. Nothing else is waited for: not the writer of a pipe, not a device.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+use crate::archive::DirectoryFile;
+use crate::sys::tree;
+
+/// What is at a path.
+pub(super) enum HostFile {
+    File(File),
+    Directory(Directory),
+}
+
+/// Opens a regular file or a directory. Nothing else is waited for: not the writer of a pipe, not a
+/// device.
+pub(super) fn open_any(path: &Path) -> io::Result<HostFile> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
-        return Err(Errno::ISDIR.into());
+        return Ok(HostFile::Directory(Directory(file.into())));
     }
-    if !kind.is_file() {
-        return Err(io::Error::other("not a regular file"));
+    regular(file).map(HostFile::File)
+}
+
+/// As [`open_any`], but directories are errors.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    match open_any(path)? {
+        HostFile::File(file) => Ok(file),
+        HostFile::Directory(_) => Err(Errno::ISDIR.into()),
     }
-    Ok(file)
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+/// A directory of the host.
+pub(super) struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens a file below the directory. Who wrote the directory must not choose what else of the
+    /// host is read, so links lead no further than the directory.
+    pub(super) fn open(&self, name: &str) -> io::Result<DirectoryFile<File>> {
+        let fd =
+            tree::open_file_beneath(&self.0, name).map_err(|error| {
+                match Errno::from_io_error(&error) {
+                    Some(Errno::XDEV) => io::Error::other("it leads out of the directory"),
+                    _ => io::Error::new(error.kind(), words(&error)),
+                }
+            })?;
+        let content = regular(fd.into())?;
+        let size = content.metadata()?.len();
+        Ok(DirectoryFile { content, size })
+    }
 }
 
 /// What the system said, in Go's form: without the number, the first letter small.

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::{failure, host_file};
+use super::failure;
+use super::host_file::{self, Directory, HostFile};
 use crate::archive::{self, ArchivedImage, Limits, Members, StageError};
 use crate::engine::{Error, ErrorKind, LoadReport, Result};
 use crate::image::{ImageId, Platform};
@@ -26,23 +27,70 @@ pub(super) fn load(store: &Store, input: impl Read + Send, cancel: &Cancel) -> R
                 }
                 other => chain(other),
             };
-            return Err(no_format(
+            return Err(no_archive(
                 &format!("creating temp directory: untarring file: {text}"),
                 &format!("loading tar component \"manifest.json\": {text}"),
             ));
         }
     };
     let images = images(&members)?;
+    commit(store, members, images, cancel)
+}
+
+/// Stores images and their layers, all or none.
+fn commit(
+    store: &Store,
+    members: Members<StagedLayer>,
+    images: Vec<ArchivedImage>,
+    cancel: &Cancel,
+) -> Result<LoadReport> {
     let names = (!images.is_empty()).then(|| images.iter().flat_map(answer).collect());
     let drafts = images.into_iter().map(draft).collect::<Result<Vec<_>>>()?;
     store.commit(members.into_layers(), drafts, cancel).map_err(failure::storage)?;
     Ok(LoadReport { names })
 }
 
-/// As [`load`], from a file of the host.
+/// As [`load`], from a file of the host, or from a directory with an OCI layout or of the transport
+/// `dir:`.
 pub(super) fn load_file(store: &Store, path: &Path, cancel: &Cancel) -> Result<LoadReport> {
-    let file = host_file::open(path).map_err(|error| unreadable(path, &error))?;
-    load(store, file, cancel)
+    match host_file::open_any(path).map_err(|error| unreadable(path, &error))? {
+        HostFile::File(file) => load(store, file, cancel),
+        HostFile::Directory(directory) => load_directory(store, &directory, cancel),
+    }
+}
+
+/// Loads the image of a directory, in the first of the two formats that fits.
+fn load_directory(store: &Store, directory: &Directory, cancel: &Cancel) -> Result<LoadReport> {
+    let platform = Platform::host();
+    let gather = |find: &dyn Fn(&Members<StagedLayer>) -> Result<_, archive::Error>| {
+        let open = |name: &str| directory.open(name);
+        match archive::gather(
+            open,
+            &Limits::default(),
+            |content| stage(store, content, cancel),
+            find,
+        ) {
+            Ok((members, Ok(image))) => Ok(Ok((members, image))),
+            Ok((_, Err(error))) | Err(Failure::Archive(error)) => {
+                cancel.check().map_err(failure::canceled)?;
+                Ok(Err(error))
+            }
+            Err(Failure::Engine(error)) => Err(error),
+        }
+    };
+    let oci = match gather(&|members| archive::oci_directory_image(members, &platform))? {
+        Ok((members, image)) => return commit(store, members, vec![image], cancel),
+        Err(error) => error,
+    };
+    match gather(&|members| archive::dir_image(members, &platform))? {
+        Ok((members, image)) => commit(store, members, vec![image], cancel),
+        Err(dir) => Err(no_format(
+            &chain(&oci),
+            "creating temp directory: untarring file: is a directory",
+            "detecting compression: is a directory",
+            &chain(&dir),
+        )),
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -50,10 +98,6 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
         io::ErrorKind::NotFound => {
             Error::new(ErrorKind::NoSuchFile, format!("file does not exist: {path:?}"))
         }
-        io::ErrorKind::IsADirectory => Error::new(
-            ErrorKind::Unsupported,
-            format!("{path:?} is a directory, and loading directories is not served yet"),
-        ),
         _ => Error::new(ErrorKind::BadRequest, host_file::words(error))
             .context(format!("stat {}", path.display()))
             .context("failed to access file"),
@@ -78,11 +122,17 @@ fn scan(
     cancel: &Cancel,
 ) -> Result<Members<StagedLayer>, Failure> {
     let decoder = Decoder::new(input).map_err(|error| archive::Error::Read(error.into()))?;
-    archive::scan(decoder, &Limits::default(), |content| {
-        store.stage(content, cancel).map_err(|error| match error {
-            storage::Error::Layer(error) if !failure::is_ours(&error) => StageError::Content(error),
-            error => StageError::Fatal(Failure::Engine(failure::storage(error))),
-        })
+    archive::scan(decoder, &Limits::default(), |content| stage(store, content, cancel))
+}
+
+fn stage(
+    store: &Store,
+    content: impl Read + Send,
+    cancel: &Cancel,
+) -> Result<StagedLayer, StageError<Failure>> {
+    store.stage(content, cancel).map_err(|error| match error {
+        storage::Error::Layer(error) if !failure::is_ours(&error) => StageError::Content(error),
+        error => StageError::Fatal(Failure::Engine(failure::storage(error))),
     })
 }
 
@@ -93,17 +143,27 @@ fn images(members: &Members<StagedLayer>) -> Result<Vec<ArchivedImage>> {
         Ok(image) => return Ok(vec![image]),
         Err(error) => error,
     };
-    archive::docker_images(members).map_err(|docker| no_format(&chain(&oci), &chain(&docker)))
+    archive::docker_images(members).map_err(|docker| no_archive(&chain(&oci), &chain(&docker)))
 }
 
-/// Podman's words when none of its formats fits.
-fn no_format(oci: &str, docker: &str) -> Error {
+/// The error about a file that is neither kind of archive.
+fn no_archive(oci: &str, docker: &str) -> Error {
+    no_format(
+        "open index.json: not a directory",
+        oci,
+        docker,
+        "reading version file \"version\": open version: not a directory",
+    )
+}
+
+/// Podman's words when none of its formats fits, with what each says, in its order.
+fn no_format(oci: &str, oci_archive: &str, docker_archive: &str, dir: &str) -> Error {
     let text = format!(
         "payload does not match any of the supported image formats:\
-         \n * oci: open index.json: not a directory\
-         \n * oci-archive: {oci}\
-         \n * docker-archive: {docker}\
-         \n * dir: reading version file \"version\": open version: not a directory"
+         \n * oci: {oci}\
+         \n * oci-archive: {oci_archive}\
+         \n * docker-archive: {docker_archive}\
+         \n * dir: {dir}"
     );
     Error::new(ErrorKind::BadArchive, text)
 }
