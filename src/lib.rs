@@ -31,6 +31,7 @@
 //! | `GRAPHROOT/overlay*`, `RUNROOT/overlay-layers` | [`storage`], which has the whole tree | [`storage`] |
 //! | a layer's `diff` directory and its `tar-split.gz` | [`layer::rebuild()`] | [`layer::unpack()`] |
 //! | an unnamed file in `TMPDIR` or `/var/tmp`, while an oci-archive is written | [`archive`] | [`archive`] |
+//! | `auth.json` and Docker's, `certs.d`, the certificates of the system | [`registry`] | nobody here |
 //! | the sockets it listens on, and a lock beside each | [`server`] | [`server`] |
 
 pub mod api;

@@ -68,7 +68,7 @@ fn start(args: &Args) -> Result<(), Box<dyn Error>> {
 
 /// Opens the store and serves it until asked to stop.
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let Config { storage, short_names, download_limit, serve } = config;
+    let Config { storage, short_names, registry, serve } = config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Meanwhile the store is opened.
     let routes = std::thread::spawn(Routes::new);
@@ -77,7 +77,10 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let tasks = Tasks::new(cores);
     let mut options = local::Options::default();
     options.short_names = short_names;
-    options.download_limit = download_limit;
+    options.registry.registries = registry.registries;
+    options.registry.auth_files = registry.auth_files;
+    options.registry.certs_directories = registry.certs_directories;
+    options.registry.download_limit = registry.download_limit;
     let engine = LocalEngine::new(store, options, tasks.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()

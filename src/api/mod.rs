@@ -12,6 +12,7 @@
 mod access;
 mod canonical;
 mod describe;
+mod docker;
 mod error;
 mod extract;
 mod libpod;

@@ -21,7 +21,7 @@ use super::access::{Access, REFERENCE_ID, reference_id};
 use super::canonical::{Canonical, IMAGES, canonical};
 use super::describe;
 use super::extract::RequestTarget;
-use super::{DOCKER_API_VERSION, LIBPOD_VERSION, libpod};
+use super::{DOCKER_API_VERSION, LIBPOD_VERSION, docker, libpod};
 use crate::engine::ImageEngine;
 
 /// What the API says about the daemon that the engine does not know.
@@ -43,9 +43,11 @@ pub(crate) struct Shared {
 }
 
 fn table() -> OpenApiRouter<Shared> {
+    use docker::auth;
     use libpod::{
         changes, disk_usage, exists, export, get, history, import, info, inspect, list, load,
-        local_load, ping, prune, remove, remove_one, resolve, scp, tag, tree, untag, version,
+        local_load, ping, prune, remove, remove_one, resolve, scp, search, tag, tree, untag,
+        version,
     };
 
     let ping = OpenApiRouter::with_openapi(Description::openapi())
@@ -63,6 +65,8 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(export::export))
         .routes(routes!(remove::remove))
         .routes(routes!(remove_one::remove_one))
+        .routes(routes!(search::search))
+        .routes(routes!(auth::auth))
         .routes(routes!(prune::prune))
         .routes(routes!(exists::exists))
         .routes(routes!(inspect::inspect))

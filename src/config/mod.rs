@@ -8,7 +8,7 @@
 //! | file | rules |
 //! |---|---|
 //! | `storage.conf` and its drop-ins | [`storage`]: where the store is, the overlay options |
-//! | `registries.conf` and its drop-ins, `short-name-aliases.conf` | [`registries`]: how short names are read |
+//! | `registries.conf` and its drop-ins, `short-name-aliases.conf` | [`registries`]: how short names are read, and which registries are insecure or blocked |
 
 mod args;
 mod host;
@@ -20,7 +20,7 @@ mod toml_file;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::image::ShortNames;
+use crate::image::{Registries, ShortNames};
 
 pub use args::{Args, Command, ServeArgs, SyncArg};
 pub use host::Host;
@@ -34,10 +34,23 @@ pub struct Config {
     pub storage: StorageConfig,
     /// How names without a registry are looked up.
     pub short_names: ShortNames,
-    /// Longest body that is downloaded for an import, bytes.
-    pub download_limit: u64,
+    /// What the host says about other servers.
+    pub registry: RegistryConfig,
     /// The server.
     pub serve: ServeConfig,
+}
+
+/// What the host says about other servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// The tables of `registries.conf`.
+    pub registries: Registries,
+    /// Files with logins, the first that knows a registry counts. They need not exist.
+    pub auth_files: Vec<PathBuf>,
+    /// Where certificates of registries are, the first that has some counts.
+    pub certs_directories: Vec<PathBuf>,
+    /// Longest body that is downloaded for an import, bytes.
+    pub download_limit: u64,
 }
 
 /// Where and how to serve.
@@ -124,10 +137,16 @@ impl Config {
             .iter()
             .map(|text| Listen::parse(text, allow_any))
             .collect::<Result<_, _>>()?;
+        let (short_names, registries) = registries::load(host)?;
         Ok(Self {
             storage,
-            short_names: registries::load(host)?,
-            download_limit: serve.download_limit,
+            short_names,
+            registry: RegistryConfig {
+                registries,
+                auth_files: registries::auth_files(host),
+                certs_directories: registries::certs_directories(host),
+                download_limit: serve.download_limit,
+            },
             serve: ServeConfig {
                 listen,
                 default_socket: host.runtime_dir().join("imaged/imaged.sock"),

@@ -1,18 +1,19 @@
-//! `registries.conf`: how names without a registry are looked up.
+//! `registries.conf`: how names without a registry are looked up, and which registries are insecure
+//! or blocked. Mirrors and other locations are not read. Beside it, where logins and certificates
+//! of registries are.
 //!
-//! Only what local name resolution needs is read: the search list and the short-name aliases. The
-//! files, lowest priority first: the main file (`CONTAINERS_REGISTRIES_CONF`, else the user's, else
+//! The files, lowest priority first: the main file (`CONTAINERS_REGISTRIES_CONF`, else the user's, else
 //! `/etc`, else `/usr/share`), the drop-ins of `/etc/containers/registries.conf.d`, those of the
 //! user, and the aliases recorded by the tools in `short-name-aliases.conf`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::toml_file::{drop_ins, first, parse, read, read_optional};
 use super::{Error, Host};
-use crate::image::ShortNames;
+use crate::image::{Registries, RegistryEntry, ShortNames};
 
 #[derive(Deserialize, Default)]
 struct File {
@@ -21,23 +22,40 @@ struct File {
     #[serde(default)]
     aliases: BTreeMap<String, String>,
     registries: Option<Version1>,
+    #[serde(default)]
+    registry: Vec<Table>,
+    #[serde(rename = "credential-helpers")]
+    credential_helpers: Option<Vec<String>>,
+}
+
+/// One `[[registry]]`.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Table {
+    prefix: String,
+    location: String,
+    insecure: bool,
+    blocked: bool,
 }
 
 /// The old format, `[registries.search] registries = […]`, still read by the tools. Its other
 /// tables are lists under the same key.
 #[derive(Deserialize)]
 struct Version1 {
-    search: Option<Version1Search>,
+    search: Option<Version1List>,
+    insecure: Option<Version1List>,
+    block: Option<Version1List>,
 }
 
-#[derive(Deserialize)]
-struct Version1Search {
+#[derive(Deserialize, Default)]
+struct Version1List {
     #[serde(default)]
     registries: Vec<String>,
 }
 
 /// Reads the files of `host`.
-pub(super) fn load(host: &Host) -> Result<ShortNames, Error> {
+pub(super) fn load(host: &Host) -> Result<(ShortNames, Registries), Error> {
     let user = host.xdg("XDG_CONFIG_HOME", ".config").ok().map(|dir| dir.join("containers"));
     let etc = host.system("/etc/containers");
     let main = match host.variable("CONTAINERS_REGISTRIES_CONF") {
@@ -56,12 +74,19 @@ pub(super) fn load(host: &Host) -> Result<ShortNames, Error> {
         }),
         ..ShortNames::default()
     };
+    let mut registries = Registries {
+        origin: [
+            names.config_path.clone().unwrap_or_default(),
+            etc.join("registries.conf.d").to_string_lossy().into_owned(),
+        ],
+        ..Registries::default()
+    };
     if let Some((path, text)) = &main {
-        add(&mut names, parse(path, text)?);
+        add(&mut names, &mut registries, parse(path, text)?);
     }
     for dir in [Some(etc), user].into_iter().flatten() {
         for path in drop_ins(&[dir.join("registries.conf.d")])? {
-            add(&mut names, parse(&path, &read(&path)?)?);
+            add(&mut names, &mut registries, parse(&path, &read(&path)?)?);
         }
     }
     let cache = if host.is_rootless() {
@@ -72,15 +97,63 @@ pub(super) fn load(host: &Host) -> Result<ShortNames, Error> {
     if let Some(path) = cache.map(|dir| dir.join("short-name-aliases.conf"))
         && let Some(text) = read_optional(&path)?
     {
-        add(&mut names, parse(&path, &text)?);
+        add(&mut names, &mut registries, parse(&path, &text)?);
     }
-    Ok(names)
+    Ok((names, registries))
 }
 
-fn add(names: &mut ShortNames, file: File) {
-    let old = || file.registries.and_then(|old| old.search).map(|search| search.registries);
-    if let Some(search) = file.search.or_else(old) {
+/// Where logins are: `REGISTRY_AUTH_FILE` alone if it is set, else the files of `podman login`, the
+/// one of the running session first, then those of Docker.
+pub(super) fn auth_files(host: &Host) -> Vec<PathBuf> {
+    if let Some(path) = host.variable("REGISTRY_AUTH_FILE") {
+        return vec![path.into()];
+    }
+    let session = match host.variable("XDG_RUNTIME_DIR") {
+        Some(directory) => Path::new(directory).join("containers/auth.json"),
+        None => host.system(&format!("/run/containers/{}/auth.json", host.uid())),
+    };
+    let config = host.xdg("XDG_CONFIG_HOME", ".config");
+    let docker = match host.variable("DOCKER_CONFIG") {
+        Some(directory) => Ok(PathBuf::from(directory)),
+        None => host.home().map(|home| home.join(".docker")),
+    };
+    let others = [
+        config.map(|directory| directory.join("containers/auth.json")),
+        docker.map(|directory| directory.join("config.json")),
+        host.home().map(|home| home.join(".dockercfg")),
+    ];
+    std::iter::once(session).chain(others.into_iter().flatten()).collect()
+}
+
+/// Where certificates of registries are: the user's, the system's, Docker's.
+pub(super) fn certs_directories(host: &Host) -> Vec<PathBuf> {
+    let user = host.home().map(|home| home.join(".config/containers/certs.d"));
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(|path| host.system(path));
+    user.into_iter().chain(system).collect()
+}
+
+fn add(names: &mut ShortNames, registries: &mut Registries, file: File) {
+    let old = file.registries.unwrap_or(Version1 { search: None, insecure: None, block: None });
+    if let Some(search) = file.search.or(old.search.map(|search| search.registries)) {
         names.search = search;
+    }
+    if let Some(helpers) = file.credential_helpers {
+        registries.credential_helpers = helpers;
+    }
+    for table in file.registry {
+        // Without a prefix it is about its own location.
+        let prefix = if table.prefix.is_empty() { table.location } else { table.prefix };
+        *entry(registries, &prefix) = RegistryEntry {
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            insecure: table.insecure,
+            blocked: table.blocked,
+        };
+    }
+    for prefix in old.insecure.unwrap_or_default().registries {
+        entry(registries, &prefix).insecure = true;
+    }
+    for prefix in old.block.unwrap_or_default().registries {
+        entry(registries, &prefix).blocked = true;
     }
     for (name, target) in file.aliases {
         // An empty target takes an alias of a lower file away.
@@ -92,11 +165,29 @@ fn add(names: &mut ShortNames, file: File) {
     }
 }
 
+/// The table for exactly this prefix: a later one takes the place of an earlier one.
+fn entry<'a>(registries: &'a mut Registries, prefix: &str) -> &'a mut RegistryEntry {
+    let prefix = prefix.trim_end_matches('/');
+    let entries = &mut registries.entries;
+    let at = entries.iter().position(|entry| entry.prefix == prefix).unwrap_or_else(|| {
+        entries.push(RegistryEntry { prefix: prefix.to_owned(), ..RegistryEntry::default() });
+        entries.len() - 1
+    });
+    &mut entries[at]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn load_from(files: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<ShortNames, String> {
+        load_both(files, variables).map(|(names, _)| names)
+    }
+
+    fn load_both(
+        files: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Result<(ShortNames, Registries), String> {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
@@ -109,7 +200,10 @@ mod tests {
             .with_system_root(root.path());
         let unplace = |text: String| text.replace(root.path().to_str().unwrap(), "ROOT");
         match load(&host) {
-            Ok(names) => Ok(ShortNames { config_path: names.config_path.map(unplace), ..names }),
+            Ok((names, registries)) => Ok((
+                ShortNames { config_path: names.config_path.map(unplace), ..names },
+                Registries { origin: registries.origin.map(unplace), ..registries },
+            )),
             Err(error) => Err(unplace(error.to_string())),
         }
     }
@@ -162,6 +256,81 @@ mod tests {
         ] {
             assert_eq!(load_from(files, variables), Ok(expected), "{files:?}");
         }
+    }
+
+    #[test]
+    fn tables_of_registries() {
+        let main = (
+            "etc/containers/registries.conf",
+            "credential-helpers=['x']\n\
+             [[registry]]\nlocation='a.io/'\ninsecure=true\n\
+             [[registry]]\nprefix='*.b.io'\nblocked=true\n[[registry.mirror]]\nlocation='m'\n\
+             [[registry]]\nprefix='c.io'\nlocation='d.io'\ninsecure=true\nblocked=true",
+        );
+        let drop_in = ("etc/containers/registries.conf.d/1.conf", "[[registry]]\nlocation='c.io'");
+        let entry = |prefix: &str, insecure, blocked| RegistryEntry {
+            prefix: prefix.into(),
+            insecure,
+            blocked,
+        };
+        let (_, registries) = load_both(&[main, drop_in], &[]).unwrap();
+        let expected = Registries {
+            entries: vec![
+                entry("a.io", true, false),
+                entry("*.b.io", false, true),
+                entry("c.io", false, false),
+            ],
+            credential_helpers: vec!["x".into()],
+            origin: [
+                "ROOT/etc/containers/registries.conf".into(),
+                "ROOT/etc/containers/registries.conf.d".into(),
+            ],
+        };
+        assert_eq!(registries, expected);
+        let old = (
+            "etc/containers/registries.conf",
+            "[registries.insecure]\nregistries=['a','b']\n[registries.block]\nregistries=['b']",
+        );
+        let (_, registries) = load_both(&[old], &[]).unwrap();
+        assert_eq!(registries.entries, [entry("a", true, false), entry("b", true, true)]);
+    }
+
+    #[test]
+    fn logins_and_certificates() {
+        let host = |variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+            Host::new(variables, 1000, true, Some("/h".into())).with_system_root("/s")
+        };
+        let texts = |paths: Vec<PathBuf>| -> Vec<String> {
+            paths.iter().map(|path| path.display().to_string()).collect()
+        };
+        for (variables, expected) in [
+            (
+                &[][..],
+                &[
+                    "/s/run/containers/1000/auth.json",
+                    "/h/.config/containers/auth.json",
+                    "/h/.docker/config.json",
+                    "/h/.dockercfg",
+                ][..],
+            ),
+            (
+                &[("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c"), ("DOCKER_CONFIG", "/d")],
+                &[
+                    "/r/containers/auth.json",
+                    "/c/containers/auth.json",
+                    "/d/config.json",
+                    "/h/.dockercfg",
+                ],
+            ),
+            (&[("REGISTRY_AUTH_FILE", "/a")], &["/a"]),
+        ] {
+            assert_eq!(texts(auth_files(&host(variables))), expected);
+        }
+        assert_eq!(
+            texts(certs_directories(&host(&[]))),
+            ["/h/.config/containers/certs.d", "/s/etc/containers/certs.d", "/s/etc/docker/certs.d"]
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Error {
     kind: ErrorKind,
     /// Outermost first; never empty.
     chain: Vec<String>,
+    /// The innermost error's own text, where the chain shows another.
+    cause: Option<String>,
     /// Text after the cause, where Podman wraps an error in the middle of a sentence.
     suffix: &'static str,
 }
@@ -54,7 +56,7 @@ pub struct Error {
 impl Error {
     /// An error with a single text.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, chain: vec![text.into()], suffix: "" }
+        Self { kind, chain: vec![text.into()], cause: None, suffix: "" }
     }
 
     /// An error made of `error` and everything that caused it. Nothing is lost as long as no
@@ -66,7 +68,7 @@ impl Error {
             chain.push(error.to_string());
             next = error.source();
         }
-        Self { kind, chain, suffix: "" }
+        Self { kind, chain, cause: None, suffix: "" }
     }
 
     /// The sentinel that Podman's clients look for.
@@ -78,6 +80,13 @@ impl Error {
     #[must_use]
     pub fn context(mut self, text: impl Into<String>) -> Self {
         self.chain.insert(0, text.into());
+        self
+    }
+
+    /// The same error, whose innermost one has another text than the message shows.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
         self
     }
 
@@ -109,7 +118,8 @@ impl Error {
 
     /// The innermost text.
     pub fn cause(&self) -> &str {
-        self.chain.last().map_or("", String::as_str)
+        let last = self.chain.last().map_or("", String::as_str);
+        self.cause.as_deref().unwrap_or(last)
     }
 }
 

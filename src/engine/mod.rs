@@ -14,16 +14,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+use crate::image::Login;
+
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
     ChangesOf, ChangesOptions, Filter, HistoryOptions, ImageName, ImportOptions, InspectOptions,
-    ListOptions, LoadOptions, PruneOptions, RemoveOptions, SaveFormat, SaveOptions, TreeOptions,
+    ListOptions, LoadOptions, PruneOptions, RemoveOptions, SaveFormat, SaveOptions, SearchFilters,
+    SearchOptions, TreeOptions,
 };
 pub use reports::{
     ChangeKind, ChangedPath, ContainerCounts, DiskUsageReport, GraphDriver, HistoryReport,
     HostInfo, ImageDetails, ImageSummary, ImageUsage, ImportReport, LoadReport, LookupReport,
-    PrunedImage, RegistriesInfo, RemoveReport, ResolveReport, StoreInfo, SystemInfo, TreeReport,
-    VersionReport,
+    PrunedImage, RegistriesInfo, RemoveReport, ResolveReport, SearchHit, StoreInfo, SystemInfo,
+    TreeReport, VersionReport,
 };
 
 /// A body in either direction. The end of the stream is the end of the content; an aborted
@@ -69,7 +72,7 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
     async fn import_file(&self, path: &Path, options: ImportOptions) -> Result<ImportReport>;
 
     /// As [`import`](Self::import), from what `url` (`http` or `https`) leads to. At most
-    /// [`Options::download_limit`](local::Options::download_limit) bytes are read.
+    /// `download_limit` bytes are read.
     async fn import_url(&self, url: &str, options: ImportOptions) -> Result<ImportReport>;
 
     /// Makes an image with one layer from the tar of a root file system, plain or compressed, in
@@ -97,6 +100,15 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
 
     /// What `name` would be pulled as. No registry is asked, nor is the store.
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport>;
+
+    /// Asks registries for repositories whose names contain `term`, or for the tags of `term`: the
+    /// registry before its first slash, else the search registries of the host. Failures count
+    /// only if nothing is found.
+    async fn search(&self, term: &str, options: SearchOptions) -> Result<Vec<SearchHit>>;
+
+    /// Asks the registry at `address`, a host or a URL, whether it accepts `login`. Nothing is
+    /// stored. An error of kind [`ErrorKind::Denied`]: it does not.
+    async fn check_login(&self, address: &str, login: Login) -> Result<()>;
 
     /// How the top layer of an image, or the layer of a container, differs from the one below;
     /// sorted by path. Paths that runtimes make in every container are left out.

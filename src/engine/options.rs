@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::image::Platform;
+use crate::image::{Logins, Platform};
 
 /// A name or ID as the caller wrote it, percent-decoded and nothing else. What it means is decided
 /// by the engine's lookup.
@@ -157,4 +157,30 @@ pub struct PruneOptions {
     pub all: bool,
     /// All must match, as in a list.
     pub filters: Vec<Filter>,
+}
+
+/// Options of [`search`](super::ImageEngine::search).
+#[derive(Debug, Clone, Default)]
+pub struct SearchOptions {
+    /// The most hits of each registry, before they are filtered. 0: 25; less: none.
+    pub limit: i64,
+    /// List the tags of a repository instead of repositories.
+    pub list_tags: bool,
+    /// What hits must be like.
+    pub filters: SearchFilters,
+    /// Whether certificates are checked, and plain HTTP refused. `None`: as `registries.conf` says.
+    pub tls_verify: Option<bool>,
+    /// As whom registries are asked.
+    pub logins: Logins,
+}
+
+/// What hits of a search must be like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchFilters {
+    /// At least so many stars.
+    pub stars: i64,
+    /// Official, or not.
+    pub official: Option<bool>,
+    /// Automated, or not.
+    pub automated: Option<bool>,
 }

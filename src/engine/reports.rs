@@ -306,3 +306,22 @@ pub struct RegistriesInfo {
     /// Registries searched for short names.
     pub search: Vec<String>,
 }
+
+/// One hit of a search.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchHit {
+    /// The registry.
+    pub index: String,
+    /// Registry and repository.
+    pub name: String,
+    /// A sentence, if the registry has one.
+    pub description: String,
+    /// How many like it.
+    pub stars: i64,
+    /// Whether the registry vouches for it.
+    pub official: bool,
+    /// Whether it is built by the registry.
+    pub automated: bool,
+    /// The tag, when tags were asked for.
+    pub tag: String,
+}

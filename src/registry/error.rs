@@ -13,6 +13,8 @@ pub enum ErrorKind {
     BadRequest,
     /// The server cannot be reached, or the connection failed.
     Network,
+    /// The registry wants to be asked by somebody else.
+    Unauthorized,
     /// The server answered, but not what was asked for.
     Answer,
 }
@@ -23,12 +25,14 @@ pub struct Error {
     kind: ErrorKind,
     /// Never empty.
     chain: Vec<String>,
+    /// What the innermost error is called where its text does not show it.
+    cause: Option<String>,
 }
 
 impl Error {
     /// A failure with a single text.
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, chain: vec![text.into()] }
+        Self { kind, chain: vec![text.into()], cause: None }
     }
 
     /// The same failure with one more text in front.
@@ -38,14 +42,28 @@ impl Error {
         self
     }
 
+    /// The same failure, whose innermost error has another text than is shown.
+    #[must_use]
+    pub(crate) fn with_cause(self, cause: impl Into<String>) -> Self {
+        Self { cause: Some(cause.into()), ..self }
+    }
+
+    /// The same failure as a single text.
+    #[must_use]
+    pub(crate) fn flattened(self) -> Self {
+        Self::new(self.kind, self.to_string())
+    }
+
     /// What it means.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The texts, outermost first.
-    pub fn into_chain(self) -> Vec<String> {
-        self.chain
+    /// The texts, outermost first, and what the innermost error is called.
+    pub fn into_parts(self) -> (Vec<String>, String) {
+        let last = || self.chain.last().cloned().unwrap_or_default();
+        let cause = self.cause.clone().unwrap_or_else(last);
+        (self.chain, cause)
     }
 }
 

@@ -43,6 +43,22 @@ fn is_loopback(url: &Url) -> bool {
     address.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
 }
 
+/// The whole body of `response`, at most `limit` bytes.
+pub(super) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>> {
+    let url = response.url().clone();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&url, &error))? {
+        if body.len() + chunk.len() > limit {
+            let text = format!("the answer has more than {limit} bytes");
+            return Err(
+                Error::new(ErrorKind::Answer, text).context(format!("Get {:?}", shown(&url)))
+            );
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 /// Where an answer sends the caller, if it does.
 ///
 /// Never to another scheme: neither out of TLS, nor from what an administrator can look into to

@@ -2,7 +2,11 @@
 //!
 //! | file | its one job |
 //! |---|---|
-//! | [`download`] | one body from a URL that a caller names |
+//! | [`mod@download`] | one body from a URL that a caller names |
+//! | [`client`] | one registry: how it is reached, as whom |
+//! | [`mod@search`] | what registries have |
+//! | `auth` | the host's own logins |
+//! | `challenge`, `refusal` | what registries say when they do not do what they were asked |
 //! | `http` | the client: time-outs, proxies, redirects, words for what goes wrong |
 //! | `tls` | whom to trust |
 //! | [`error`] | what went wrong |
@@ -10,10 +14,46 @@
 //! A client is made for each operation and dropped after it: nothing of TLS is in memory while
 //! nobody asks for it, and changed certificates count at once.
 
+mod auth;
+mod challenge;
+pub mod client;
 pub mod download;
 pub mod error;
 mod http;
+mod refusal;
+pub mod search;
 mod tls;
 
+use std::path::PathBuf;
+
+use crate::image::Registries;
+pub use client::{Access, check_login};
 pub use download::{Download, download};
 pub use error::{Error, ErrorKind};
+pub use search::{Hit, search, search_tags};
+
+/// What the host says about other servers.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The tables of `registries.conf`.
+    pub registries: Registries,
+    /// Files with logins, the first that knows a registry counts. They need not exist.
+    pub auth_files: Vec<PathBuf>,
+    /// Directories with a directory for each registry (`certs.d`): of several for one registry the
+    /// first counts. They need not exist.
+    pub certs_directories: Vec<PathBuf>,
+    /// Longest body that is downloaded for an import, bytes.
+    pub download_limit: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            registries: Registries::default(),
+            auth_files: Vec::new(),
+            certs_directories: Vec::new(),
+            download_limit: u64::MAX,
+        }
+    }
+}

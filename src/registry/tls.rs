@@ -1,33 +1,145 @@
 //! Whom to trust.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::error::{Error, ErrorKind, Result};
 
 /// Trust in what the system trusts. Reads its certificates: blocking.
-///
-/// Certificates that cannot be read are left out; those of one server rarely need all of them.
 pub(super) fn system() -> Result<ClientConfig> {
+    Ok(builder()?.with_root_certificates(system_roots()).with_no_client_auth())
+}
+
+/// No trust in anybody, for connections that do not use TLS.
+pub(super) fn none() -> Result<ClientConfig> {
+    Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+/// What the host says about a registry in the first of `directories` that has one for it: `*.crt`
+/// are authorities to trust beside the system's, `*.cert` and `*.key` what the host shows of itself.
+/// Without `verify`, everybody is trusted. Reads files: blocking.
+pub(super) fn for_registry(
+    directories: &[PathBuf],
+    registry: &str,
+    verify: bool,
+) -> Result<ClientConfig> {
+    let own = directories.iter().map(|it| it.join(registry)).find(|it| it.is_dir());
+    let files = own.as_deref().map_or_else(|| Ok(Vec::new()), files)?;
+    let builder = if verify {
+        let mut roots = system_roots();
+        for file in files.iter().filter(|file| has_extension(file, "crt")) {
+            roots.add_parsable_certificates(certificates(file)?);
+        }
+        builder()?.with_root_certificates(roots)
+    } else {
+        let anybody = Arc::new(Anybody(ring::default_provider()));
+        builder()?.dangerous().with_custom_certificate_verifier(anybody)
+    };
+    let missing = |what: &str, file: &Path| {
+        let file = file.file_name().unwrap_or_default().to_string_lossy();
+        unusable(&file, &format!("there is no {what} beside it"))
+    };
+    if let Some(key) = files.iter().find(|file| has_extension(file, "key"))
+        && !files.contains(&key.with_extension("cert"))
+    {
+        return Err(missing("client certificate (*.cert)", key));
+    }
+    let Some(cert) = files.iter().find(|file| has_extension(file, "cert")) else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let key = cert.with_extension("key");
+    if !files.contains(&key) {
+        return Err(missing("key (*.key)", cert));
+    }
+    let unreadable = |error: &dyn std::fmt::Display| unusable(&cert.display(), &error);
+    let secret =
+        PrivateKeyDer::from_pem_file(&key).map_err(|error| unusable(&key.display(), &error))?;
+    let builder = builder.with_client_auth_cert(certificates(cert)?, secret);
+    builder.map_err(|error| unreadable(&error))
+}
+
+/// Certificates that cannot be read are left out; those of one server rarely need all of them.
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "a certificate of the system");
     }
     roots.add_parsable_certificates(found.certs);
-    config(roots)
+    roots
 }
 
-/// No trust in anybody, for connections that do not use TLS.
-pub(super) fn none() -> Result<ClientConfig> {
-    config(RootCertStore::empty())
-}
-
-fn config(roots: RootCertStore) -> Result<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(ErrorKind::Network, format!("tls: {error}")))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+        .map_err(|error| Error::new(ErrorKind::Network, format!("tls: {error}")))
+}
+
+/// The files of a directory, sorted.
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
+    let mut files = entries.map_err(|error| unusable(&directory.display(), &error))?;
+    files.sort();
+    Ok(files)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| unusable(&file.display(), &error))
+}
+
+fn unusable(file: &dyn std::fmt::Display, reason: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::BadRequest, format!("certificates of the registry: {file}: {reason}"))
+}
+
+fn has_extension(file: &Path, extension: &str) -> bool {
+    file.extension().is_some_and(|it| it == extension)
+}
+
+/// Trusts every certificate, as long as its owner is at the other end.
+#[derive(Debug)]
+struct Anybody(CryptoProvider);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }

@@ -12,9 +12,10 @@ use imaged::engine::{
     HistoryOptions, HistoryReport, HostInfo, ImageDetails, ImageEngine, ImageName, ImageSummary,
     ImportOptions, ImportReport, InspectOptions, ListOptions, LoadOptions, LoadReport,
     LookupReport, PruneOptions, PrunedImage, RegistriesInfo, RemoveOptions, RemoveReport,
-    ResolveReport, Result, SaveOptions, StoreInfo, SystemInfo, TreeOptions, TreeReport,
-    VersionReport,
+    ResolveReport, Result, SaveOptions, SearchHit, SearchOptions, StoreInfo, SystemInfo,
+    TreeOptions, TreeReport, VersionReport,
 };
+use imaged::image::Login;
 use serde_json::Value;
 
 use crate::replay::report;
@@ -220,6 +221,19 @@ impl ImageEngine for Fake {
         self.outcome()?;
         let names = report::texts_or_null(&self.document["Names"]);
         Ok(ResolveReport { names: names.unwrap_or_default() })
+    }
+
+    async fn search(&self, term: &str, options: SearchOptions) -> Result<Vec<SearchHit>> {
+        self.called(format!("search {term:?} {options:?}"));
+        self.outcome()?;
+        let hits = self.document.as_array().cloned().unwrap_or_default();
+        Ok(hits.iter().map(report::hit).collect())
+    }
+
+    async fn check_login(&self, address: &str, login: Login) -> Result<()> {
+        let Login { username, password, identity_token } = login;
+        self.called(format!("check_login {address} {username} {password} {identity_token}"));
+        self.outcome()
     }
 
     async fn changes(&self, name: &ImageName, options: ChangesOptions) -> Result<Vec<ChangedPath>> {

@@ -20,4 +20,5 @@ mod prune;
 mod reading;
 mod refused;
 mod remote;
+mod search;
 mod sockets;

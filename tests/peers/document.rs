@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::registry::Registry;
 use crate::support::tool::{output, run};
 use crate::support::{DockerArchive, Layer, OciArchive, Server, Store, server, tool};
 use crate::{beside, peer};
@@ -22,11 +23,19 @@ fn answers_are_what_the_document_promises() {
     fs::write(store.path("oci.tar"), OciArchive::new("localhost/oci:1", &layers).build()).unwrap();
     fs::write(store.path("layer.tar"), &layers[1].tar).unwrap();
     let registries = store.path("registries.conf");
-    fs::write(&registries, r#"unqualified-search-registries = ["quay.io"]"#).unwrap();
+    // Everything else is on this machine too.
+    let registry = Registry::plain();
+    registry.push(&["app:1"]);
+    let local = registry.localhost();
+    let search = format!(
+        "unqualified-search-registries = ['{local}']\n\
+         [[registry]]\nlocation = '{local}'\ninsecure = true\n"
+    );
+    fs::write(&registries, search).unwrap();
     let socket = store.path("api.sock");
     let mut daemon = server::imaged(&store, &socket);
     daemon.args(["--listen", "tcp://127.0.0.1:0", "--sync=none"]);
-    daemon.env("CONTAINERS_REGISTRIES_CONF", registries);
+    daemon.env("CONTAINERS_REGISTRIES_CONF", registries).env("REGISTRY_AUTH_FILE", "/none");
     let server = Server::spawn(&store, &mut daemon, &socket);
     server.client().load(&store.path("images.tar"));
     store.podman(["create", "--network=none", "--name=keeper", "localhost/two:1"]);
@@ -37,6 +46,7 @@ fn answers_are_what_the_document_promises() {
     command.arg("--url").arg(format!("{}/v6.0.0", tcp_url(&server)));
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("api-spec/imaged.yaml"));
     command.env("SCHEMATHESIS_HOOKS", "document").env("PYTHONPATH", beside(""));
+    command.env("IMAGED_REGISTRY", &local);
     command.env("IMAGED_ARCHIVES", store.dir()).current_dir(store.dir());
     let report = output(&mut command);
     println!("{}", String::from_utf8_lossy(&report.stdout));

@@ -75,6 +75,18 @@ impl Client {
         self.request(Method::POST, &format!("{PREFIX}{route}"), Empty::new()).unwrap()
     }
 
+    /// `GET` of an absolute path with header fields.
+    #[track_caller]
+    pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.send("GET", path, headers, Bytes::new()).unwrap()
+    }
+
+    /// `POST` of a document to an absolute path.
+    #[track_caller]
+    pub(crate) fn post_json(&self, path: &str, document: &Value) -> Response {
+        self.send("POST", path, &[], document.to_string().into()).unwrap()
+    }
+
     /// `DELETE` of a libpod route.
     #[track_caller]
     pub(crate) fn delete(&self, route: &str) -> Response {

@@ -9,6 +9,7 @@ pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod debian;
 pub(crate) mod http;
+pub(crate) mod registry;
 pub(crate) mod saved;
 pub(crate) mod server;
 pub(crate) mod store;

@@ -3,6 +3,8 @@
 //! `{"label":["a=b"]}`, or the older `{"label":{"a=b":true}}`, where only true values count. A
 //! name that ends in `!` negates. What is made of several values of a name differs by route.
 
+use std::collections::BTreeMap;
+
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -11,7 +13,7 @@ use serde_json::{Map, Value};
 use super::query::parse_bool;
 use super::{ApiVersion, RequestTarget, go_json, pairs};
 use crate::api::error::ApiError;
-use crate::engine::Filter;
+use crate::engine::{Filter, SearchFilters};
 
 /// The filters of a list request, in the order they came.
 ///
@@ -82,6 +84,32 @@ impl PruneFilters {
         }
         Ok(Self { filters, all })
     }
+}
+
+/// The filters of a search, or what is wrong with them: of each name the first value counts. What
+/// is not the newer form says nothing at all.
+pub(crate) fn search_filters(json: &str) -> Result<SearchFilters, ApiError> {
+    let failed = |text: &str| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let groups: BTreeMap<String, Vec<String>> = serde_json::from_str(json).unwrap_or_default();
+    let mut filters = SearchFilters::default();
+    for (key, values) in &groups {
+        let Some(value) = values.first() else { continue };
+        match &**key {
+            "stars" => {
+                filters.stars = value.parse().map_err(|_| {
+                    failed("invalid syntax")
+                        .context(format_args!("strconv.Atoi: parsing {value:?}"))
+                        .context("incorrect value type for stars filter")
+                })?;
+            }
+            "is-official" => filters.official = Some(value != "false"),
+            "is-automated" => filters.automated = Some(value != "false"),
+            _ => {
+                return Err(failed(&format!("invalid filter type {:?}", format!("{key}={value}"))));
+            }
+        }
+    }
+    Ok(filters)
 }
 
 fn parse(json: &str, version: ApiVersion) -> Result<Vec<Filter>, String> {
@@ -218,6 +246,28 @@ mod tests {
         for value in ["", "on", "zz"] {
             let groups = [("all".to_owned(), vec![value.to_owned()])];
             assert_eq!(PruneFilters::new(&groups).unwrap_err(), value);
+        }
+    }
+
+    #[test]
+    fn filters_of_a_search() {
+        for (json, stars, official, automated) in [
+            ("", 0, None, None),
+            ("{bad", 0, None, None),
+            (r#"{"stars":{"3":true}}"#, 0, None, None),
+            (
+                r#"{"stars":["3","4"],"is-official":["false"],"is-automated":["x"]}"#,
+                3,
+                Some(false),
+                Some(true),
+            ),
+            (r#"{"is-official":[]}"#, 0, None, None),
+        ] {
+            let expected = SearchFilters { stars, official, automated };
+            assert_eq!(search_filters(json).ok(), Some(expected), "{json}");
+        }
+        for json in [r#"{"foo":["1"]}"#, r#"{"stars":["x"]}"#] {
+            assert!(search_filters(json).is_err(), "{json}");
         }
     }
 

@@ -5,13 +5,15 @@
 mod filters;
 mod form;
 mod go_json;
+mod logins;
 mod name;
 mod own_user;
 mod query;
 mod version;
 
-pub(crate) use filters::{Filters, PruneFilters};
+pub(crate) use filters::{Filters, PruneFilters, search_filters};
 pub(crate) use form::{Form, RepoTag};
+pub(crate) use logins::RegistryLogins;
 pub(crate) use name::Name;
 pub(crate) use own_user::OwnUser;
 pub(crate) use query::Query;

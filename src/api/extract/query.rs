@@ -16,8 +16,8 @@ use serde::forward_to_deserialize_any;
 use super::{RequestTarget, pairs};
 use crate::api::error::ApiError;
 
-/// The query of a request, as a struct of `bool`, `String` and `Vec<String>` fields. The struct
-/// must have a serde default for every field.
+/// The query of a request, as a struct of `bool`, `i64`, `String` and `Vec<String>` fields and `Option`s.
+/// The struct must have a serde default for every field.
 #[derive(Debug)]
 pub(crate) struct Query<T> {
     /// The parameters.
@@ -159,6 +159,23 @@ impl<'de> Deserializer<'de> for Values<'_> {
         visitor.visit_bool(value)
     }
 
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let value = match self.last.parse() {
+            Ok(value) => value,
+            // Every number of these routes is 0 by default.
+            Err(_) if self.last.is_empty() => 0,
+            Err(_) => {
+                self.bad.borrow_mut().push(self.name.to_owned());
+                0
+            }
+        };
+        visitor.visit_i64(value)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.last.is_empty() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let items = self.values.into_iter().filter(|value| !value.is_empty());
         visitor.visit_seq(SeqDeserializer::new(items))
@@ -169,7 +186,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+        i8 i16 i32 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit
         unit_struct newtype_struct tuple tuple_struct map struct enum identifier ignored_any
     }
 }
@@ -185,6 +202,8 @@ mod tests {
         lookup_manifest: bool,
         references: Vec<String>,
         format: String,
+        limit: i64,
+        tls_verify: Option<bool>,
     }
 
     fn sample(query: &str) -> Result<Sample, String> {
@@ -213,8 +232,25 @@ mod tests {
                 lookup_manifest: true,
                 references: vec!["a,b".into(), "c".into()],
                 format: "y".into(),
+                ..Sample::default()
             }
         );
+    }
+
+    #[test]
+    fn numbers_and_what_may_be_absent() {
+        for (query, limit, tls_verify) in [
+            ("limit=7&tlsverify=F", 7, Some(false)),
+            ("Limit=-1&TLSVERIFY=on", -1, Some(true)),
+            ("limit=&tlsVerify=", 0, None),
+        ] {
+            let expected = Sample { limit, tls_verify, ..Sample::default() };
+            assert_eq!(sample(query), Ok(expected), "{query}");
+        }
+        for name in ["limit", "tlsVerify"] {
+            let error = format!("schema: error converting value for {name:?}");
+            assert_eq!(sample(&format!("{name}=1.5")), Err(error));
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) mod remove;
 pub(crate) mod remove_one;
 pub(crate) mod resolve;
 pub(crate) mod scp;
+pub(crate) mod search;
 pub(crate) mod tag;
 pub(crate) mod tree;
 pub(crate) mod unserved;

@@ -1,6 +1,7 @@
 //! JSON as clients see it. What is omitted, what is null and what is always there is decided here
 //! and nowhere else.
 
+pub(crate) mod docker;
 pub(crate) mod libpod;
 
 use axum::http::{HeaderValue, StatusCode, header};

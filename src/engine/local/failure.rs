@@ -30,12 +30,14 @@ pub(super) fn storage(error: storage::Error) -> Error {
 /// A failure with another server.
 pub(super) fn registry(error: registry::Error) -> Error {
     let kind = match error.kind() {
+        registry::ErrorKind::Unauthorized => ErrorKind::Denied,
         registry::ErrorKind::BadRequest => ErrorKind::BadRequest,
         registry::ErrorKind::Network | registry::ErrorKind::Answer => ErrorKind::Registry,
     };
-    let mut chain = error.into_chain().into_iter().rev();
-    let cause = Error::new(kind, chain.next().unwrap_or_default());
-    chain.fold(cause, Error::context)
+    let (chain, cause) = error.into_parts();
+    let mut chain = chain.into_iter().rev();
+    let innermost = Error::new(kind, chain.next().unwrap_or_default()).with_cause(cause);
+    chain.fold(innermost, Error::context)
 }
 
 /// The caller went away.

@@ -23,6 +23,7 @@ mod relations;
 mod remove;
 mod resolve;
 mod save;
+mod search;
 mod size;
 mod stored_name;
 mod tagging;
@@ -42,10 +43,10 @@ use super::{
     ByteStream, ChangedPath, ChangesOptions, DiskUsageReport, Error, ErrorKind, HistoryOptions,
     HistoryReport, ImageDetails, ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport,
     InspectOptions, ListOptions, LoadOptions, LoadReport, LookupReport, PruneOptions, PrunedImage,
-    RemoveOptions, RemoveReport, ResolveReport, Result, SaveFormat, SaveOptions, SystemInfo,
-    TreeOptions, TreeReport, VersionReport,
+    RemoveOptions, RemoveReport, ResolveReport, Result, SaveFormat, SaveOptions, SearchHit,
+    SearchOptions, SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
-use crate::image::ShortNames;
+use crate::image::{Login, ShortNames};
 use crate::registry;
 use crate::storage::{Snapshot, Store, StoredImage, Transaction};
 use crate::sys::Cancel;
@@ -55,19 +56,13 @@ use remove::Target;
 use resolve::Lists;
 
 /// What the engine is told about the host, besides the store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// How names without a registry are looked up.
     pub short_names: ShortNames,
-    /// Longest body that is downloaded for an import, bytes.
-    pub download_limit: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { short_names: ShortNames::default(), download_limit: u64::MAX }
-    }
+    /// What it says about other servers.
+    pub registry: registry::Settings,
 }
 
 /// The engine on one store. Cheap to clone.
@@ -234,7 +229,7 @@ impl ImageEngine for LocalEngine {
     async fn import_url(&self, url: &str, options: ImportOptions) -> Result<ImportReport> {
         // With bad options nobody is asked.
         import::plan(options.clone())?;
-        let limit = self.shared.options.download_limit;
+        let limit = self.shared.options.registry.download_limit;
         let place = || format!("downloading {}", registry::download::without_user(url));
         let found = registry::download(url, limit).await;
         let found = found.map_err(|error| failure::registry(error).context(place()))?;
@@ -315,6 +310,15 @@ impl ImageEngine for LocalEngine {
         let candidates =
             candidates.map_err(|error| Error::from_source(ErrorKind::BadReference, &error))?;
         Ok(ResolveReport { names: candidates.iter().map(ToString::to_string).collect() })
+    }
+
+    async fn search(&self, term: &str, options: SearchOptions) -> Result<Vec<SearchHit>> {
+        search::search(&self.shared.options, term, options).await
+    }
+
+    async fn check_login(&self, address: &str, login: Login) -> Result<()> {
+        let settings = &self.shared.options.registry;
+        registry::check_login(settings, address, login).await.map_err(failure::registry)
     }
 
     async fn changes(&self, name: &ImageName, options: ChangesOptions) -> Result<Vec<ChangedPath>> {

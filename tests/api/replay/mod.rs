@@ -304,3 +304,51 @@ fn same_kinds(place: &str, ours: &Value, theirs: &Value) {
         _ => assert_eq!(std::mem::discriminant(ours), std::mem::discriminant(theirs), "{place}"),
     }
 }
+
+#[tokio::test]
+async fn search() {
+    for sample in Sample::all("search") {
+        let body = sample.json();
+        let failure = (sample.status == 500).then(|| -> Box<dyn Fn() -> Error + Send + Sync> {
+            let text = |key: &str| body[key].as_str().unwrap().to_owned();
+            let (message, cause) = (text("message"), text("cause"));
+            Box::new(move || Error::new(ErrorKind::Registry, &*message).with_cause(&*cause))
+        });
+        let engine = Fake::answering(body.clone()).with_failure(failure);
+        compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn auth() {
+    for sample in Sample::all("auth") {
+        let (body, address) = match sample.name.as_str() {
+            "auth/ok-or-refused" => (
+                r#"{"username": "u", "password": "p", "serveraddress": "localhost:5000"}"#,
+                "localhost:5000",
+            ),
+            "auth/unauthorized" => (
+                r#"{"username": "u", "password": "p", "serveraddress": "localhost:5002"}"#,
+                "localhost:5002",
+            ),
+            "auth/bad-json" => ("{bad", ""),
+            _ => ("{}", ""),
+        };
+        let failure = (sample.status == 500).then(|| -> Box<dyn Fn() -> Error + Send + Sync> {
+            Box::new(|| Error::new(ErrorKind::Denied, "unauthorized").context("outer"))
+        });
+        let engine = Arc::new(Fake::default().with_failure(failure));
+        let answer = call(engine.clone(), sample.request(body)).await;
+        if sample.name == "auth/bad-json" {
+            // The words of the parser are not part of the API.
+            compare_head(&sample, &answer);
+            let message = answer.message();
+            assert!(message.starts_with("decoding request body as JSON: "), "{message}");
+            assert!(!message.contains("bad"), "{message}");
+        } else {
+            compare(&sample, &answer);
+        }
+        let asked = (!address.is_empty()).then(|| format!("check_login {address} u p "));
+        assert_eq!(engine.calls(), Vec::from_iter(asked), "{}", sample.name);
+    }
+}

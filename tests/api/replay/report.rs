@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imaged::engine::{
     ChangeKind, ChangedPath, DiskUsageReport, Error, ErrorKind, GraphDriver, HistoryReport,
-    ImageDetails, ImageSummary, ImageUsage, PrunedImage, RemoveReport,
+    ImageDetails, ImageSummary, ImageUsage, PrunedImage, RemoveReport, SearchHit,
 };
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -32,6 +32,18 @@ fn parsed<T: DeserializeOwned>(value: &Value) -> T {
 
 fn some<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> Option<T> {
     value.as_str().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())
+}
+
+pub(crate) fn hit(document: &Value) -> SearchHit {
+    SearchHit {
+        index: text(&document["Index"]),
+        name: text(&document["Name"]),
+        description: text(&document["Description"]),
+        stars: number(&document["Stars"]),
+        official: document["Official"] == "[OK]",
+        automated: document["Automated"] == "[OK]",
+        tag: text(&document["Tag"]),
+    }
 }
 
 fn items(document: &Value) -> impl Iterator<Item = &Value> {

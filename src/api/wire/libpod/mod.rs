@@ -3,11 +3,13 @@
 mod disk;
 mod image;
 mod remove;
+mod search;
 mod system;
 
 pub(crate) use disk::{Changed, DiskUsage};
 pub(crate) use image::{History, Import, Inspect, Load, Resolved, Summary, Tree};
 pub(crate) use remove::{Pruned, Remove};
+pub(crate) use search::Search;
 pub(crate) use system::{Info, Version};
 
 /// For `skip_serializing_if`: keys that Podman leaves out when their value says nothing.
