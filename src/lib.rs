@@ -14,8 +14,9 @@
 //! | [`engine::local`] | what each operation means on a store |
 //! | [`archive`] | docker-archive and oci-archive, read and written as streams |
 //! | [`registry`] | other servers: downloads, registries, whom to trust and as whom to come |
+//! | [`container`] | what other tools know about their containers; stopping their processes |
 //! | [`storage`] | the store: locks, records, staging, commit, removal, recovery |
-//! | [`layer`] | a layer's tar applied to a tree and rebuilt from it; compression |
+//! | [`layer`] | a layer's tar applied to a tree, rebuilt from it, made of a container's; compression |
 //! | [`task`] | blocking work for async callers: permits, cancellation, bodies |
 //! | [`image`] | identifiers, references, manifests and configs; no I/O |
 //! | [`sys`] | locks, namespaces, and the flag that cancels blocking work |
@@ -30,6 +31,8 @@
 //! | `/etc/subuid`, `/etc/subgid`, Podman's `pause.pid` | [`sys::namespace`] | nobody here |
 //! | `GRAPHROOT/overlay*`, `RUNROOT/overlay-layers` | [`storage`], which has the whole tree | [`storage`] |
 //! | a layer's `diff` directory and its `tar-split.gz` | [`layer::rebuild()`] | [`layer::unpack()`] |
+//! | `GRAPHROOT/db.sql`, `GRAPHROOT/libpod/bolt_state.db`, `overlay-containers/*/userdata/` | [`container`] | nobody here |
+//! | `RUNROOT/imaged/frozen/*` | [`container`], which stops processes | [`container`] |
 //! | an unnamed file in `TMPDIR` or `/var/tmp`, while an oci-archive is written | [`archive`] | [`archive`] |
 //! | `auth.json` and Docker's, `certs.d`, the certificates of the system | [`registry`] | nobody here |
 //! | the sockets it listens on, and a lock beside each | [`server`] | [`server`] |
@@ -37,6 +40,7 @@
 pub mod api;
 pub mod archive;
 pub mod config;
+pub mod container;
 pub mod engine;
 pub mod image;
 pub mod layer;

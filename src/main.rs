@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use imaged::api::{Routes, Settings};
 use imaged::config::{self, Args, Config, Host, Listen, ServeConfig, StorageConfig};
+use imaged::container;
 use imaged::engine::local::{self, LocalEngine};
 use imaged::server::{self, Address, Listeners, Shutdown};
 use imaged::storage::{OverlayOptions, Store, StoreOptions, SyncMode};
@@ -74,6 +75,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let routes = std::thread::spawn(Routes::new);
     // Nothing can cancel this yet: until the server installs its own, signals end the process.
     let store = Store::open(store_options(storage), &Cancel::new())?;
+    container::thaw_abandoned(&store.options().run_root);
     let tasks = Tasks::new(cores);
     let mut options = local::Options::default();
     options.short_names = short_names;

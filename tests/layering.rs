@@ -15,16 +15,20 @@ const MODULES: &[(&str, &[&str])] = &[
     ("archive", &["image", "layer"]),
     ("storage", &["image", "layer", "sys"]),
     ("registry", &["image"]),
+    ("container", &["image", "sys"]),
     (
         "engine::local",
-        &["archive", "engine", "image", "layer", "registry", "storage", "sys", "task"],
+        &["archive", "container", "engine", "image", "layer", "registry", "storage", "sys", "task"],
     ),
     ("engine", &["image"]),
     ("api", &["engine", "image"]),
     ("server", &[]),
     ("config", &["image"]),
     ("lib", &[]),
-    ("main", &["api", "config", "engine", "registry", "server", "storage", "sys", "task"]),
+    (
+        "main",
+        &["api", "config", "container", "engine", "registry", "server", "storage", "sys", "task"],
+    ),
 ];
 
 /// Crates (or words) with the only modules that may use them.
@@ -42,6 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["config"]),
     ("toml", &["config"]),
     ("tar", &["archive", "layer"]),
+    ("rusqlite", &["container"]),
     ("libc", &["sys"]),
     ("unsafe", &["sys"]),
 ];

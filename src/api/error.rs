@@ -63,7 +63,9 @@ impl From<engine::Error> for ApiError {
     fn from(error: engine::Error) -> Self {
         let kind = error.kind();
         let status = match kind {
-            ErrorKind::NoSuchImage | ErrorKind::NoSuchFile => StatusCode::NOT_FOUND,
+            ErrorKind::NoSuchImage | ErrorKind::NoSuchContainer | ErrorKind::NoSuchFile => {
+                StatusCode::NOT_FOUND
+            }
             ErrorKind::InUse => StatusCode::CONFLICT,
             ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
             ErrorKind::Canceled => StatusCode::SERVICE_UNAVAILABLE,

@@ -45,8 +45,8 @@ pub(crate) struct Shared {
 fn table() -> OpenApiRouter<Shared> {
     use docker::auth;
     use libpod::{
-        changes, disk_usage, exists, export, get, history, import, info, inspect, list, load,
-        local_load, ping, prune, remove, remove_one, resolve, scp, search, tag, tree, untag,
+        changes, commit, disk_usage, exists, export, get, history, import, info, inspect, list,
+        load, local_load, ping, prune, remove, remove_one, resolve, scp, search, tag, tree, untag,
         version,
     };
 
@@ -62,6 +62,7 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(load::load))
         .routes(routes!(local_load::load))
         .routes(routes!(import::import))
+        .routes(routes!(commit::commit))
         .routes(routes!(export::export))
         .routes(routes!(remove::remove))
         .routes(routes!(remove_one::remove_one))

@@ -13,6 +13,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// No image by that name or ID.
     NoSuchImage,
+    /// No container by that name or ID.
+    NoSuchContainer,
     /// No file of the host by that path.
     NoSuchFile,
     /// The image is used by a container.

@@ -18,15 +18,15 @@ use crate::image::Login;
 
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
-    ChangesOf, ChangesOptions, Filter, HistoryOptions, ImageName, ImportOptions, InspectOptions,
-    ListOptions, LoadOptions, PruneOptions, RemoveOptions, SaveFormat, SaveOptions, SearchFilters,
-    SearchOptions, TreeOptions,
+    ChangesOf, ChangesOptions, CommitFormat, CommitOptions, Filter, HistoryOptions, ImageName,
+    ImportOptions, InspectOptions, ListOptions, LoadOptions, Progress, PruneOptions, RemoveOptions,
+    SaveFormat, SaveOptions, SearchFilters, SearchOptions, TreeOptions,
 };
 pub use reports::{
-    ChangeKind, ChangedPath, ContainerCounts, DiskUsageReport, GraphDriver, HistoryReport,
-    HostInfo, ImageDetails, ImageSummary, ImageUsage, ImportReport, LoadReport, LookupReport,
-    PrunedImage, RegistriesInfo, RemoveReport, ResolveReport, SearchHit, StoreInfo, SystemInfo,
-    TreeReport, VersionReport,
+    ChangeKind, ChangedPath, CommitReport, ContainerCounts, DiskUsageReport, GraphDriver,
+    HistoryReport, HostInfo, ImageDetails, ImageSummary, ImageUsage, ImportReport, LoadReport,
+    LookupReport, PrunedImage, RegistriesInfo, RemoveReport, ResolveReport, SearchHit, StoreInfo,
+    SystemInfo, TreeReport, VersionReport,
 };
 
 /// A body in either direction. The end of the stream is the end of the content; an aborted
@@ -78,6 +78,10 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
     /// Makes an image with one layer from the tar of a root file system, plain or compressed, in
     /// one pass over the stream. With bad options nothing is read.
     async fn import(&self, content: ByteStream, options: ImportOptions) -> Result<ImportReport>;
+
+    /// Makes an image of what a container has changed, or of all it sees. Containers of every tool
+    /// will do; see the options. `progress` is told the lines that Podman tells.
+    async fn commit(&self, options: CommitOptions, progress: Progress) -> Result<CommitReport>;
 
     /// Writes images as an archive. When this returns, the names are resolved and manifests and
     /// configs read; later failures are an `Err` item of the stream.

@@ -1,8 +1,9 @@
 //! What callers ask for.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::image::{Logins, Platform};
+use crate::image::{DockerConfig, Logins, Platform};
 
 /// A name or ID as the caller wrote it, percent-decoded and nothing else. What it means is decided
 /// by the engine's lookup.
@@ -183,4 +184,68 @@ pub struct SearchFilters {
     pub official: Option<bool>,
     /// Automated, or not.
     pub automated: Option<bool>,
+}
+
+/// The kinds of images that a commit makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CommitFormat {
+    /// OCI.
+    #[default]
+    Oci,
+    /// Docker, version 2, schema 2.
+    Docker,
+}
+
+/// Options of [`commit`](super::ImageEngine::commit).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CommitOptions {
+    /// Name, ID, or the beginning of one.
+    pub container: String,
+    /// Name of the image; without it the image has none.
+    pub repo: String,
+    /// Tag for the name; `latest` if it is empty.
+    pub tag: String,
+    /// Who made the image.
+    pub author: String,
+    /// Docker only: a message.
+    pub comment: String,
+    /// Instructions of Dockerfiles that change the config.
+    pub changes: Vec<String>,
+    /// What to make.
+    pub format: CommitFormat,
+    /// Stop the container's processes meanwhile.
+    pub pause: bool,
+    /// One layer with everything, instead of one more on those of the container's image.
+    pub squash: bool,
+    /// What is to be in the config in any case; `changes` are made to it.
+    pub config: DockerConfig,
+}
+
+/// Told what a long operation is doing, line by line. Called from a blocking thread, which it may
+/// block.
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(String) + Send + Sync>);
+
+impl Progress {
+    /// Lines are given to `tell`.
+    pub fn new(tell: impl Fn(String) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Nobody listens.
+    pub fn none() -> Self {
+        Self::new(drop)
+    }
+
+    /// One line.
+    pub fn tell(&self, line: String) {
+        (self.0)(line);
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").finish_non_exhaustive()
+    }
 }

@@ -144,6 +144,13 @@ pub struct ImportReport {
     pub id: ImageId,
 }
 
+/// Answer of [`commit`](super::ImageEngine::commit).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitReport {
+    /// The new image.
+    pub id: ImageId,
+}
+
 /// Answer of [`remove`](super::ImageEngine::remove).
 #[derive(Debug, Default)]
 pub struct RemoveReport {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Descriptor, HistoryEntry};
 
 /// An OCI image config, in the order of the image specification's Go structure.
-#[derive(Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct OciConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) created: Option<Timestamp>,
@@ -34,7 +34,7 @@ pub(crate) struct OciConfig {
 }
 
 /// The `rootfs` member of an OCI image config.
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct OciRootFs {
     #[serde(rename = "type")]
@@ -69,8 +69,8 @@ pub(crate) struct OciContainerConfig {
 }
 
 /// `{}`, whatever was there.
-#[derive(Debug, PartialEq, Deserialize, Serialize)]
-pub(crate) struct Empty {}
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Empty {}
 
 /// A descriptor in the order of the image specification's Go structure.
 #[derive(Serialize)]

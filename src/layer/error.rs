@@ -113,6 +113,17 @@ pub enum Error {
         /// In which way.
         reason: &'static str,
     },
+    /// A tree says by an attribute of overlayfs that its content, or what was there before, is
+    /// elsewhere. Only a mount can read that.
+    #[error(
+        "{name:?} has the attribute {attribute}: layers made with the mount options redirect_dir or metacopy cannot be read"
+    )]
+    Redirected {
+        /// Path below the tree's root.
+        name: String,
+        /// The attribute.
+        attribute: String,
+    },
     /// A thread of ours ended early, which is a bug.
     #[error("thread that creates files panicked")]
     Thread,

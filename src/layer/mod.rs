@@ -2,7 +2,8 @@
 //!
 //! [`unpack()`] reads a layer once, compressed or not, and in that pass hashes it, applies it below a
 //! root directory as the overlay driver of containers/storage would, and writes the *tar-split*: the
-//! part of the tar that the tree does not hold. [`rebuild()`] joins the two again. [`Decoder`] and
+//! part of the tar that the tree does not hold. [`rebuild()`] joins the two again. [`capture()`] makes a
+//! layer of trees that no tar is known of: what a container has changed. [`Decoder`] and
 //! [`GzipWriter`] are the compression on either side, [`TarReader`] the tar reader below it all, which
 //! archives of whole images use too.
 //!
@@ -14,6 +15,7 @@
 //! caller's business.
 
 mod apply;
+mod capture;
 mod compression;
 mod crc64;
 mod decode;
@@ -31,9 +33,12 @@ mod rebuild;
 mod sparse;
 mod stream;
 mod tarsplit;
+mod trees;
 mod unpack;
 mod whiteout;
+mod write;
 
+pub use capture::{Capture, OwnerMap, capture};
 pub use compression::Compression;
 pub use decode::Decoder;
 pub use entries::{Entry, EntryKind, TarEntry, TarReader, Time};
@@ -42,6 +47,7 @@ pub use gzip::GzipWriter;
 pub use limits::Limits;
 pub use rebuild::{Rebuilt, rebuild};
 pub use sparse::SparseFile;
+pub use trees::{Node, Stack, Trees, is_dir};
 pub use unpack::{UnpackOptions, Unpacked, Whiteouts, unpack};
 
 /// Result of this module's operations.

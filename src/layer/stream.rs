@@ -11,7 +11,7 @@ use super::{Compression, Decoder, Error, Result};
 use crate::sys::Cancel;
 
 /// Bytes handed over at a time.
-const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 /// Hashes and counts what is read, until told to stop.
 pub(super) struct Hashing<'a, R> {

@@ -33,7 +33,7 @@ const CHUNK: usize = 256 << 10;
 const CHUNKS_TO_WRITE: usize = 8;
 
 /// Decompressed chunks that may wait for the tar reader.
-const CHUNKS_TO_READ: usize = 4;
+pub(super) const CHUNKS_TO_READ: usize = 4;
 
 /// Creating files is bound by the kernel's locks on directories and journal; more threads only wait.
 const MAX_THREADS: usize = 4;
@@ -109,6 +109,28 @@ pub fn unpack(
     cancel: &Cancel,
 ) -> Result<Unpacked> {
     let (compression, input) = Compression::peek(input)?;
+    unpack_as(compression, input, (root, tar_split), options, cancel)
+}
+
+/// As [`unpack`], of a tar that is not compressed, whatever its first bytes are.
+pub(super) fn unpack_tar(
+    input: impl Read + Send,
+    root: &OwnedFd,
+    tar_split: impl Write,
+    options: &UnpackOptions,
+    cancel: &Cancel,
+) -> Result<Unpacked> {
+    unpack_as(Compression::None, input, (root, tar_split), options, cancel)
+}
+
+fn unpack_as(
+    compression: Compression,
+    input: impl Read + Send,
+    into: (&OwnedFd, impl Write),
+    options: &UnpackOptions,
+    cancel: &Cancel,
+) -> Result<Unpacked> {
+    let (root, tar_split) = into;
     let input = Hashing::new(input, cancel);
     let pool = Pool::new(options.policy());
     thread::scope(|scope| {

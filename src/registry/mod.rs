@@ -2,7 +2,7 @@
 //!
 //! | file | its one job |
 //! |---|---|
-//! | [`mod@download`] | one body from a URL that a caller names |
+//! | [`download()`] | one body from a URL that a caller names |
 //! | [`client`] | one registry: how it is reached, as whom |
 //! | [`mod@search`] | what registries have |
 //! | `auth` | the host's own logins |

@@ -1,8 +1,7 @@
 //! What a layer changes.
 //!
 //! Two stacks of layers are compared as the trees that overlayfs would make of them, without
-//! mounting either: a directory is the union of the directories that its layers have at that path,
-//! down to the first that is opaque. Where both stacks go on with the same layers nothing can
+//! mounting either. Where both stacks go on with the same layers nothing can
 //! differ, so of a layer and its parent only the directories of the layer are looked at.
 //!
 //! The rules of the report are those of the overlay driver of containers/storage. Against a layer
@@ -10,18 +9,15 @@
 //! if itself differs or something below it was added or deleted. One that was deleted and made
 //! anew is deleted, and all in it is added. Below one that is gone nothing is reported.
 
-use std::collections::{BTreeMap, HashSet};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-
-use rustix::fs::{AtFlags, FileType, Stat};
-use rustix::io::Errno;
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 
 use super::dir::Dir;
 use super::overlay::OVERLAY;
 use super::{Error, Snapshot, Store, links};
 use crate::image::LayerId;
-use crate::sys::{Cancel, tree};
+use crate::layer::{Node, Stack, Trees, is_dir};
+use crate::sys::Cancel;
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +79,7 @@ impl Store {
             .map(|layer| self.open_diff(snapshot, layer, cancel))
             .collect::<Result<_, _>>()?;
         let comparison = Comparison {
-            roots,
-            whiteout_files: self.inner.whiteout_files,
+            trees: Trees::new(roots, self.inner.whiteout_files),
             same_stack: new.ends_with(&old),
         };
         comparison.run(new_places, old_places, cancel)
@@ -95,7 +90,7 @@ impl Store {
         snapshot: &Snapshot,
         layer: &LayerId,
         cancel: &Cancel,
-    ) -> Result<Root, Error> {
+    ) -> Result<OwnedFd, Error> {
         let unknown = || Error::LayerNotKnown { layer: layer.clone() };
         let stored = snapshot.layer(layer).ok_or_else(unknown)?;
         let _lock = self.inner.location_of(stored).layers.lock.read(cancel)?;
@@ -103,29 +98,8 @@ impl Store {
             .sub_nofollow(layer.as_str())
             .map_err(|error| if error.is_not_found() { unknown() } else { error })?;
         links::check_kind(&directory, layer)?;
-        let diff = directory.sub("diff")?;
-        Ok(Root { path: diff.path().to_owned(), fd: diff.into_fd() })
+        Ok(directory.sub("diff")?.into_fd())
     }
-}
-
-/// The content of a layer.
-struct Root {
-    fd: OwnedFd,
-    path: PathBuf,
-}
-
-/// Layers, by their places in the roots; the top one first.
-type Stack = Vec<usize>;
-
-/// An entry of a directory of a stack.
-struct Node {
-    stat: Stat,
-    /// The layers it is made of: several only for a directory.
-    layers: Stack,
-    /// The top layer has it as a directory that hides those below it.
-    opaque: bool,
-    /// Layers further down can still add to it.
-    open: bool,
 }
 
 /// A directory to be compared.
@@ -164,8 +138,7 @@ impl Report {
 }
 
 struct Comparison {
-    roots: Vec<Root>,
-    whiteout_files: bool,
+    trees: Trees,
     /// The old stack is the lower part of the new one.
     same_stack: bool,
 }
@@ -190,10 +163,10 @@ impl Comparison {
         report: &mut Report,
     ) -> Result<(), Error> {
         let Pending { path, new, old } = directory;
-        let mut before = self.list(&path, &old)?;
+        let mut before = self.trees.list(&path, &old)?;
         let child = |name: &[u8]| [&path, &b"/"[..], name].concat();
         let mut comes_or_goes = false;
-        for (name, node) in self.list(&path, &new)? {
+        for (name, node) in self.trees.list(&path, &new)? {
             let earlier = before.remove(&name);
             let kind = match &earlier {
                 None => Some(ChangeKind::Added),
@@ -202,13 +175,13 @@ impl Comparison {
                 Some(_) if node.opaque => Some(ChangeKind::Deleted),
                 Some(earlier) => self.differ(&node, earlier).then_some(ChangeKind::Modified),
             };
-            let is_dir = is_dir(&node.stat);
+            let directory = is_dir(&node.stat);
             if let Some(kind) = kind {
                 comes_or_goes |= kind != ChangeKind::Modified;
-                report.add(child(&name), kind, is_dir);
+                report.add(child(&name), kind, directory);
             }
-            if is_dir {
-                let merged = earlier.filter(|it| self::is_dir(&it.stat) && !node.opaque);
+            if directory {
+                let merged = earlier.filter(|it| is_dir(&it.stat) && !node.opaque);
                 let old = merged.map(|earlier| earlier.layers).unwrap_or_default();
                 open.push(Pending { path: child(&name), new: node.layers, old });
             }
@@ -234,126 +207,6 @@ impl Comparison {
         }
         self.same_stack || !same || (a.st_size, a.st_rdev) != (b.st_size, b.st_rdev)
     }
-
-    /// The entries of a directory that all layers of `stack` have.
-    fn list(&self, path: &[u8], stack: &[usize]) -> Result<BTreeMap<Vec<u8>, Node>, Error> {
-        // `None` is a whiteout.
-        let mut found: BTreeMap<Vec<u8>, Option<Node>> = BTreeMap::new();
-        for (depth, &layer) in stack.iter().enumerate() {
-            let Some(root) = self.roots.get(layer) else { continue };
-            let listing = self.read(root, path, depth + 1 < stack.len())?;
-            for Entry { name, stat, opaque } in listing.entries {
-                let is_dir = is_dir(&stat);
-                match found.get_mut(&name) {
-                    Some(Some(node)) if node.open && is_dir => {
-                        node.layers.push(layer);
-                        node.open = !opaque;
-                    }
-                    Some(Some(node)) => node.open = false,
-                    Some(None) => {}
-                    None => {
-                        let open = is_dir && !opaque;
-                        let node = Node { stat, layers: vec![layer], opaque, open };
-                        found.insert(name, Some(node));
-                    }
-                }
-            }
-            for name in listing.whiteouts {
-                if let Some(node) = found.entry(name).or_insert(None) {
-                    node.open = false;
-                }
-            }
-            if listing.opaque {
-                break;
-            }
-        }
-        Ok(found.into_iter().filter_map(|(name, node)| Some((name, node?))).collect())
-    }
-
-    /// What one layer has in a directory. Whether directories in it are opaque is only looked at
-    /// if there is something `below` that they could hide.
-    fn read(&self, root: &Root, path: &[u8], below: bool) -> Result<Listing, Error> {
-        let failed = |error: std::io::Error| {
-            let inside = String::from_utf8_lossy(path);
-            Error::io("listing", root.path.join(inside.trim_start_matches('/')))(error)
-        };
-        let inside = if path.is_empty() { b"." } else { path };
-        let directory = tree::open_dir_in_root(&root.fd, inside).map_err(failed)?;
-        let mut listing = Listing::default();
-        for entry in rustix::fs::Dir::read_from(&directory).map_err(|it| failed(it.into()))? {
-            let entry = entry.map_err(|errno| failed(errno.into()))?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            if self.whiteout_files
-                && let Some(hidden) = name.strip_prefix(WHITEOUT)
-            {
-                listing.opaque |= name == OPAQUE;
-                listing.whiteouts.push(hidden.to_vec());
-                continue;
-            }
-            let stat = rustix::fs::statat(&directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
-            let stat = match stat {
-                Ok(stat) => stat,
-                // A container is at work.
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(failed(errno.into())),
-            };
-            let name = name.to_vec();
-            if file_type(&stat) == FileType::CharacterDevice && stat.st_rdev == 0 {
-                listing.whiteouts.push(name);
-                continue;
-            }
-            let opaque = below && is_dir(&stat) && is_opaque(&directory, &name).map_err(failed)?;
-            listing.entries.push(Entry { name, stat, opaque });
-        }
-        Ok(listing)
-    }
-}
-
-/// What a layer has in a directory.
-#[derive(Default)]
-struct Listing {
-    entries: Vec<Entry>,
-    /// Names that are deleted.
-    whiteouts: Vec<Vec<u8>>,
-    /// It hides all that the layers below have in the directory.
-    opaque: bool,
-}
-
-struct Entry {
-    name: Vec<u8>,
-    stat: Stat,
-    opaque: bool,
-}
-
-/// Begins names of whiteouts where deletions are stored as files.
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
-
-fn is_opaque(parent: impl AsFd, name: &[u8]) -> std::io::Result<bool> {
-    let directory = match tree::open_dir(parent, name) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        result => result?,
-    };
-    // Set by root, and in a user namespace.
-    for key in ["trusted.overlay.opaque", "user.overlay.opaque"] {
-        let mut value = [0; 1];
-        // No attribute, none that we may see, or one with another meaning.
-        if rustix::fs::fgetxattr(&directory, key, &mut value) == Ok(1) && value == *b"y" {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
-}
-
-fn is_dir(stat: &Stat) -> bool {
-    file_type(stat) == FileType::Directory
 }
 
 #[cfg(test)]
@@ -363,7 +216,7 @@ mod tests {
     use super::*;
 
     /// Layers from texts: `path` is a file, `path/` a directory, `path=text` a file with content.
-    fn layers(at: &Path, texts: &[&str]) -> Vec<Root> {
+    fn layers(at: &Path, texts: &[&str]) -> Trees {
         let layer = |(number, text): (usize, &&str)| {
             let path = at.join(number.to_string());
             std::fs::create_dir(&path).unwrap();
@@ -379,9 +232,9 @@ mod tests {
                 }
             }
             same_times(&path);
-            Root { fd: std::fs::File::open(&path).unwrap().into(), path }
+            std::fs::File::open(&path).unwrap().into()
         };
-        texts.iter().enumerate().map(layer).collect()
+        Trees::new(texts.iter().enumerate().map(layer).collect(), true)
     }
 
     /// Gives all files and directories the same time, as an archive does.
@@ -395,11 +248,8 @@ mod tests {
 
     fn compared(texts: &[&str], new: &[usize], old: &[usize]) -> String {
         let directory = tempfile::tempdir().unwrap();
-        let comparison = Comparison {
-            roots: layers(directory.path(), texts),
-            whiteout_files: true,
-            same_stack: new.ends_with(old),
-        };
+        let comparison =
+            Comparison { trees: layers(directory.path(), texts), same_stack: new.ends_with(old) };
         let changes = comparison.run(new.to_vec(), old.to_vec(), &Cancel::new()).unwrap();
         let text = |change: Change| {
             let kind = match change.kind {

@@ -109,7 +109,8 @@ impl Store {
     }
 }
 
-fn mapped_roots(directory: &Dir) -> Result<Vec<OwnedFd>, Error> {
+/// What an ID-mapped copy has below its `diff`.
+pub(super) fn mapped_roots(directory: &Dir) -> Result<Vec<OwnedFd>, Error> {
     let mut roots = Vec::new();
     for number in 1.. {
         match directory.sub(format!("diff{number}")) {

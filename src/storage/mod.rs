@@ -51,6 +51,7 @@
 
 mod atomic;
 mod bigdata;
+mod capture;
 mod changes;
 mod commit;
 mod content;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::thread;
 
 use super::dir::Dir;
@@ -58,14 +59,22 @@ impl Store {
     /// # Errors
     /// [`Error::Layer`] for what is wrong with the layer itself, or with writing its files.
     pub fn stage(&self, input: impl Read + Send, cancel: &Cancel) -> Result<StagedLayer, Error> {
+        let options = self.inner.unpack_options();
+        self.stage_with(|root, tar_split| layer::unpack(input, root, tar_split, &options, cancel))
+    }
+
+    /// Stages what `unpack` puts into an empty directory, with the tar-split that it writes.
+    pub(super) fn stage_with(
+        &self,
+        unpack: impl FnOnce(&OwnedFd, File) -> layer::Result<Unpacked>,
+    ) -> Result<StagedLayer, Error> {
         self.inner.check_writable()?;
         let tree = Tree::open(&self.inner.options.graph_root)?;
         let trees = TempDir::create(&tree.overlay, Area::Trees)?;
         let files = TempDir::create(&tree.layers, Area::Files)?;
         let root = trees.open()?.mkdir(STAGED, 0o700)?.mkdir("diff", ROOT_MODE)?;
         let tar_split = files.open()?.create(STAGED, 0o600)?;
-        let unpacked =
-            layer::unpack(input, root.fd(), tar_split, &self.inner.unpack_options(), cancel)?;
+        let unpacked = unpack(root.fd(), tar_split)?;
         if self.inner.durable() {
             self.inner.early_sync.begin(&tree.overlay, unpacked.diff_size);
         }
@@ -106,7 +115,7 @@ fn root_path(staged: &StagedLayer) -> String {
 }
 
 impl super::store::Inner {
-    fn unpack_options(&self) -> UnpackOptions {
+    pub(super) fn unpack_options(&self) -> UnpackOptions {
         let mut options = UnpackOptions::default();
         options.user_namespace = self.user_namespace;
         options.whiteouts = if self.whiteout_files { Whiteouts::Files } else { Whiteouts::Native };

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use imaged::engine::{
-    ByteStream, ChangedPath, ChangesOptions, ContainerCounts, DiskUsageReport, Error, ErrorKind,
-    HistoryOptions, HistoryReport, HostInfo, ImageDetails, ImageEngine, ImageName, ImageSummary,
-    ImportOptions, ImportReport, InspectOptions, ListOptions, LoadOptions, LoadReport,
-    LookupReport, PruneOptions, PrunedImage, RegistriesInfo, RemoveOptions, RemoveReport,
-    ResolveReport, Result, SaveOptions, SearchHit, SearchOptions, StoreInfo, SystemInfo,
-    TreeOptions, TreeReport, VersionReport,
+    ByteStream, ChangedPath, ChangesOptions, CommitOptions, CommitReport, ContainerCounts,
+    DiskUsageReport, Error, ErrorKind, HistoryOptions, HistoryReport, HostInfo, ImageDetails,
+    ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport, InspectOptions, ListOptions,
+    LoadOptions, LoadReport, LookupReport, Progress, PruneOptions, PrunedImage, RegistriesInfo,
+    RemoveOptions, RemoveReport, ResolveReport, Result, SaveOptions, SearchHit, SearchOptions,
+    StoreInfo, SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
 use imaged::image::Login;
 use serde_json::Value;
@@ -115,6 +115,14 @@ impl ImageEngine for Fake {
             Err(error) if error.kind() == ErrorKind::NoSuchImage => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    async fn commit(&self, options: CommitOptions, _progress: Progress) -> Result<CommitReport> {
+        self.called(format!("commit {options:?}"));
+        self.find(&ImageName::new(&options.container))?;
+        self.outcome()?;
+        let id = self.document["Id"].as_str().unwrap_or(ID);
+        Ok(CommitReport { id: id.parse().unwrap() })
     }
 
     async fn list(&self, options: ListOptions) -> Result<Vec<ImageSummary>> {

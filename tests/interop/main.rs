@@ -8,11 +8,13 @@
 mod support;
 
 mod changes;
+mod commit;
 mod concurrent;
 mod crash;
 mod directories;
 mod download;
 mod formats;
+mod freeze;
 mod import;
 mod load;
 mod names;

@@ -189,7 +189,7 @@ fn configure(store: &Store, format: &str, name: &str) {
 }
 
 /// The second layer: every kind of entry and name.
-fn add_oddities(root: &Path) {
+pub(crate) fn add_oddities(root: &Path) {
     let odd = root.join("srv/odd");
     let gone = root.join("srv/gone");
     for dir in ["hard/sub", "other", "sticky", "setgid", "becomes-link/inside", "attributes"] {
@@ -270,7 +270,7 @@ fn add_oddities(root: &Path) {
 }
 
 /// The third layer: whiteouts, opaque directories, changes of type, changed metadata.
-fn delete_and_replace(root: &Path) {
+pub(crate) fn delete_and_replace(root: &Path) {
     let odd = root.join("srv/odd");
     fs::remove_file(root.join("etc/issue")).unwrap();
     let docs = root.join("usr/share/doc");
@@ -301,7 +301,7 @@ fn delete_and_replace(root: &Path) {
 }
 
 /// The fourth layer: deleted names come back, and deletions in what the third one made.
-fn delete_and_restore(root: &Path) {
+pub(crate) fn delete_and_restore(root: &Path) {
     write(&root.join("srv/gone/1"), b"a file now", 0o644, (0, 0));
     fs::create_dir(root.join("srv/gone/2")).unwrap();
     write(&root.join("srv/gone/2/z"), b"another", 0o644, (0, 0));

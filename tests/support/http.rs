@@ -87,6 +87,12 @@ impl Client {
         self.send("POST", path, &[], document.to_string().into()).unwrap()
     }
 
+    /// `POST` of an absolute path with a body.
+    #[track_caller]
+    pub(crate) fn post_bytes(&self, path: &str, body: impl Into<Bytes>) -> Response {
+        self.request(Method::POST, path, Full::new(body.into())).unwrap()
+    }
+
     /// `DELETE` of a libpod route.
     #[track_caller]
     pub(crate) fn delete(&self, route: &str) -> Response {

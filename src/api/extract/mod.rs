@@ -2,6 +2,7 @@
 //!
 //! Everything here answers bad input with Podman's error texts; nothing here calls the engine.
 
+mod container_config;
 mod filters;
 mod form;
 mod go_json;
@@ -11,6 +12,7 @@ mod own_user;
 mod query;
 mod version;
 
+pub(crate) use container_config::container_config;
 pub(crate) use filters::{Filters, PruneFilters, search_filters};
 pub(crate) use form::{Form, RepoTag};
 pub(crate) use logins::RegistryLogins;

@@ -6,6 +6,7 @@
 #![allow(unused_qualifications, reason = "utoipa's macros name parameters by path")]
 
 pub(crate) mod changes;
+pub(crate) mod commit;
 pub(crate) mod disk_usage;
 pub(crate) mod exists;
 pub(crate) mod export;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::{Error, ErrorKind};
 use crate::sys::Canceled;
-use crate::{layer, registry, storage};
+use crate::{container, layer, registry, storage};
 
 /// A failure of the store. By value, for `map_err`.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -38,6 +38,28 @@ pub(super) fn registry(error: registry::Error) -> Error {
     let mut chain = chain.into_iter().rev();
     let innermost = Error::new(kind, chain.next().unwrap_or_default()).with_cause(cause);
     chain.fold(innermost, Error::context)
+}
+
+/// A failure with the books of other tools, or with stopping processes. By value, for `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(super) fn container(error: container::Error) -> Error {
+    let kind = match &error {
+        container::Error::Canceled(_) => ErrorKind::Canceled,
+        error if is_exhaustion(error) => ErrorKind::Exhausted,
+        _ => ErrorKind::Storage,
+    };
+    Error::from_source(kind, &error)
+}
+
+/// A failure of the store with a layer that nobody sent.
+pub(super) fn own_layer(error: storage::Error) -> Error {
+    let redirected = matches!(error, storage::Error::Layer(layer::Error::Redirected { .. }));
+    let error = storage(error);
+    match error.kind() {
+        _ if redirected => error.of_kind(ErrorKind::Unsupported),
+        ErrorKind::BadArchive => error.of_kind(ErrorKind::Storage),
+        _ => error,
+    }
 }
 
 /// The caller went away.

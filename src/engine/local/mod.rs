@@ -5,6 +5,7 @@
 //! blocking tasks and turns failures of tasks into errors.
 
 mod changes;
+mod commit;
 mod disk_usage;
 mod facts;
 mod failure;
@@ -40,11 +41,12 @@ use bytes::Bytes;
 use jiff::{Timestamp, ZonedDateTime};
 
 use super::{
-    ByteStream, ChangedPath, ChangesOptions, DiskUsageReport, Error, ErrorKind, HistoryOptions,
-    HistoryReport, ImageDetails, ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport,
-    InspectOptions, ListOptions, LoadOptions, LoadReport, LookupReport, PruneOptions, PrunedImage,
-    RemoveOptions, RemoveReport, ResolveReport, Result, SaveFormat, SaveOptions, SearchHit,
-    SearchOptions, SystemInfo, TreeOptions, TreeReport, VersionReport,
+    ByteStream, ChangedPath, ChangesOptions, CommitOptions, CommitReport, DiskUsageReport, Error,
+    ErrorKind, HistoryOptions, HistoryReport, ImageDetails, ImageEngine, ImageName, ImageSummary,
+    ImportOptions, ImportReport, InspectOptions, ListOptions, LoadOptions, LoadReport,
+    LookupReport, Progress, PruneOptions, PrunedImage, RemoveOptions, RemoveReport, ResolveReport,
+    Result, SaveFormat, SaveOptions, SearchHit, SearchOptions, SystemInfo, TreeOptions, TreeReport,
+    VersionReport,
 };
 use crate::image::{Login, ShortNames};
 use crate::registry;
@@ -234,6 +236,10 @@ impl ImageEngine for LocalEngine {
         let found = registry::download(url, limit).await;
         let found = found.map_err(|error| failure::registry(error).context(place()))?;
         self.import(found.into_body(), options).await
+    }
+
+    async fn commit(&self, options: CommitOptions, progress: Progress) -> Result<CommitReport> {
+        self.bulk(move |shared, cancel| commit::commit(shared, &options, &progress, cancel)).await
     }
 
     async fn save(&self, names: Vec<ImageName>, options: SaveOptions) -> Result<ByteStream> {

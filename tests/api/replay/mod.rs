@@ -179,6 +179,38 @@ async fn import() {
 }
 
 #[tokio::test]
+async fn commit() {
+    for sample in Sample::all("commit") {
+        let failure = failure(&sample, "").map(|error| {
+            let missing = sample.status == 404;
+            let kind = if missing { ErrorKind::NoSuchContainer } else { ErrorKind::BadRequest };
+            Box::new(move || error().of_kind(kind)) as Box<dyn Fn() -> Error + Send + Sync>
+        });
+        let body = match &*sample.name {
+            "commit/body-bad-json" => "{bad",
+            "commit/body-config" => r#"{"Env": ["Z=1"], "Labels": {"fromBody": "1"}}"#,
+            _ => "",
+        };
+        let in_band = || Box::new(|| Error::new(ErrorKind::BadRequest, "broken")) as Box<_>;
+        let is_stream = sample.name.starts_with("commit/stream");
+        let failure = if sample.name == "commit/stream-error" { Some(in_band()) } else { failure };
+        let engine = Arc::new(Fake::answering(sample.json()).with_failure(failure));
+        let answer = call(engine, sample.request(body)).await;
+        if is_stream {
+            // The fake makes no progress. Podman's content type is what it guesses.
+            let expected = match &*sample.name {
+                "commit/stream" => format!("{{\"stream\":\"{}\"}}\n", crate::fake::ID),
+                _ => "{\"errorDetail\":{\"message\":\"broken\"}}\n".to_owned(),
+            };
+            assert_eq!((answer.status, answer.text()), (200, expected.as_str()), "{}", sample.name);
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+        } else {
+            compare(&sample, &answer);
+        }
+    }
+}
+
+#[tokio::test]
 async fn tag_and_untag() {
     for sample in Sample::all("tag").into_iter().chain(Sample::all("untag")) {
         let looked_up = sample.body.contains("failed to find image");

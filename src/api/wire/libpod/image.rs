@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::{is_default, null_if_empty, text};
 use crate::engine::{
-    HistoryReport, ImageDetails, ImageSummary, ImportReport, LoadReport, ResolveReport, TreeReport,
+    CommitReport, HistoryReport, ImageDetails, ImageSummary, ImportReport, LoadReport,
+    ResolveReport, TreeReport,
 };
 use crate::image::{ContainerConfig, Healthcheck, HistoryEntry};
 
@@ -373,4 +374,34 @@ impl From<ImportReport> for Import {
     fn from(report: ImportReport) -> Self {
         Self { id: format!("sha256:{}", report.id) }
     }
+}
+
+/// Answer of a commit.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+#[schema(as = ImageCommit)]
+pub(crate) struct Commit {
+    /// ID of the image, without prefix.
+    id: String,
+}
+
+impl From<CommitReport> for Commit {
+    fn from(report: CommitReport) -> Self {
+        Self { id: report.id.to_string() }
+    }
+}
+
+/// One record of a streamed commit.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ImageCommitRecord)]
+pub(crate) enum CommitRecord {
+    /// A line of progress; the last one is the ID of the image.
+    Stream(String),
+    /// Why it failed; the last record.
+    #[serde(rename_all = "camelCase")]
+    ErrorDetail {
+        /// The whole text.
+        message: String,
+    },
 }

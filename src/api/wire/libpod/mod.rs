@@ -7,7 +7,9 @@ mod search;
 mod system;
 
 pub(crate) use disk::{Changed, DiskUsage};
-pub(crate) use image::{History, Import, Inspect, Load, Resolved, Summary, Tree};
+pub(crate) use image::{
+    Commit, CommitRecord, History, Import, Inspect, Load, Resolved, Summary, Tree,
+};
 pub(crate) use remove::{Pruned, Remove};
 pub(crate) use search::Search;
 pub(crate) use system::{Info, Version};
