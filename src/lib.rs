@@ -16,6 +16,7 @@
 //! | [`registry`] | other servers: downloads, registries, whom to trust and as whom to come |
 //! | [`container`] | what other tools know about their containers; stopping their processes |
 //! | [`storage`] | the store: locks, records, staging, commit, removal, recovery |
+//! | [`events`] | the event log, written and read beside Podman |
 //! | [`layer`] | a layer's tar applied to a tree, rebuilt from it, made of a container's; compression |
 //! | [`task`] | blocking work for async callers: permits, cancellation, bodies |
 //! | [`image`] | identifiers, references, manifests and configs; no I/O |
@@ -27,7 +28,7 @@
 //!
 //! | file | read by | written by |
 //! |---|---|---|
-//! | `storage.conf`, `registries.conf`, `short-name-aliases.conf` and their drop-ins | [`config`] | nobody here |
+//! | `storage.conf`, `containers.conf`, `registries.conf`, `short-name-aliases.conf` and their drop-ins | [`config`] | nobody here |
 //! | `/etc/subuid`, `/etc/subgid`, Podman's `pause.pid` | [`sys::namespace`] | nobody here |
 //! | `GRAPHROOT/overlay*`, `RUNROOT/overlay-layers` | [`storage`], which has the whole tree | [`storage`] |
 //! | a layer's `diff` directory and its `tar-split.gz` | [`layer::rebuild()`] | [`layer::unpack()`] |
@@ -35,6 +36,7 @@
 //! | `RUNROOT/imaged/frozen/*` | [`container`], which stops processes | [`container`] |
 //! | an unnamed file in `TMPDIR` or `/var/tmp`, while an oci-archive is written | [`archive`] | [`archive`] |
 //! | `auth.json` and Docker's, `certs.d`, the certificates of the system | [`registry`] | nobody here |
+//! | the event log, Podman's or one of its own, and its lock | [`events`] | [`events`] |
 //! | the sockets it listens on, and a lock beside each | [`server`] | [`server`] |
 
 pub mod api;
@@ -42,6 +44,7 @@ pub mod archive;
 pub mod config;
 pub mod container;
 pub mod engine;
+pub mod events;
 pub mod image;
 pub mod layer;
 pub mod registry;

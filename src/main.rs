@@ -9,9 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use imaged::api::{Routes, Settings};
-use imaged::config::{self, Args, Config, Host, Listen, ServeConfig, StorageConfig};
+use imaged::config::{self, Args, Config, EventsConfig, Host, Listen, ServeConfig, StorageConfig};
 use imaged::container;
-use imaged::engine::local::{self, LocalEngine};
+use imaged::engine::local::{self, EventBackend, LocalEngine};
+use imaged::events::EventLog;
 use imaged::server::{self, Address, Listeners, Shutdown};
 use imaged::storage::{OverlayOptions, Store, StoreOptions, SyncMode};
 use imaged::sys::Cancel;
@@ -63,13 +64,14 @@ fn start(args: &Args) -> Result<(), Box<dyn Error>> {
              (see /etc/subuid, or --storage-opt overlay.ignore_chown_errors=true)"
         );
     }
-    tracing::debug!(storage = ?config.storage, serve = ?config.serve, "configuration");
+    let Config { storage, events, serve: server, .. } = &config;
+    tracing::debug!(?storage, ?events, serve = ?server, "configuration");
     serve(config)
 }
 
 /// Opens the store and serves it until asked to stop.
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let Config { storage, short_names, registry, serve } = config;
+    let Config { storage, events, short_names, registry, serve } = config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Meanwhile the store is opened.
     let routes = std::thread::spawn(Routes::new);
@@ -83,6 +85,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     options.registry.auth_files = registry.auth_files;
     options.registry.certs_directories = registry.certs_directories;
     options.registry.download_limit = registry.download_limit;
+    options.events = event_backend(events);
     let engine = LocalEngine::new(store, options, tasks.clone());
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -93,6 +96,12 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         .build()?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals()?;
+        let (stopping, events) = (shutdown.clone(), engine.clone());
+        // As long as the process, like the signals.
+        drop(tokio::spawn(async move {
+            stopping.stopping().await;
+            events.end_event_streams();
+        }));
         let listeners = listen(&serve)?;
         let mut settings = Settings::default();
         settings.remote_socket = listeners
@@ -130,6 +139,22 @@ fn listen(serve: &ServeConfig) -> Result<Listeners, server::Error> {
         })
         .collect();
     Listeners::bind(&addresses, serve.socket_mode)
+}
+
+fn event_backend(events: EventsConfig) -> EventBackend {
+    match events {
+        EventsConfig::File { path, max_bytes } => {
+            EventBackend::File(EventLog::new(path, max_bytes))
+        }
+        EventsConfig::Journald => {
+            tracing::info!(
+                "Podman logs events to the journal, which is not written here: clients of this \
+                 program see its own events as they happen (see --events-log)"
+            );
+            EventBackend::Live
+        }
+        EventsConfig::None => EventBackend::None,
+    }
 }
 
 fn store_options(storage: StorageConfig) -> StoreOptions {

@@ -32,6 +32,7 @@ fn help_explains_every_flag() {
         (&serve, "--socket-mode <MODE>", "IMAGED_SOCKET_MODE"),
         (&serve, "--idle-timeout <SECONDS>", "IMAGED_IDLE_TIMEOUT"),
         (&serve, "--sync <HOW>", "IMAGED_SYNC"),
+        (&serve, "--events-log <PATH|none>", "IMAGED_EVENTS_LOG"),
         (&serve, "--allow-unauthenticated-tcp", "IMAGED_ALLOW_UNAUTHENTICATED_TCP"),
     ] {
         assert!(text.contains(flag), "{flag}: {text}");

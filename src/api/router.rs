@@ -45,9 +45,9 @@ pub(crate) struct Shared {
 fn table() -> OpenApiRouter<Shared> {
     use docker::auth;
     use libpod::{
-        changes, commit, disk_usage, exists, export, get, history, import, info, inspect, list,
-        load, local_load, ping, prune, remove, remove_one, resolve, scp, search, tag, tree, untag,
-        version,
+        changes, commit, disk_usage, events, exists, export, get, history, import, info, inspect,
+        list, load, local_load, ping, prune, remove, remove_one, resolve, scp, search, tag, tree,
+        untag, version,
     };
 
     let ping = OpenApiRouter::with_openapi(Description::openapi())
@@ -58,6 +58,7 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(version::libpod_version))
         .routes(routes!(info::info))
         .routes(routes!(disk_usage::disk_usage))
+        .routes(routes!(events::events))
         .routes(routes!(list::list))
         .routes(routes!(load::load))
         .routes(routes!(local_load::load))

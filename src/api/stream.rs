@@ -3,10 +3,12 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::engine::{ByteStream, SaveFormat};
+use crate::image::go_json;
 
 /// How archives are described: a string of bytes, for want of anything better in JSON Schema.
 #[derive(Debug, ToSchema)]
@@ -17,6 +19,7 @@ pub(crate) struct Archive(#[expect(dead_code, reason = "only its description is 
 const ARCHIVE: HeaderValue = HeaderValue::from_static("application/octet; charset=us-ascii");
 /// That of tars of directories, which it makes as it sends them.
 const DIRECTORY: HeaderValue = HeaderValue::from_static("application/x-tar");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PLAIN_ASCII: HeaderValue = HeaderValue::from_static("text/plain; charset=us-ascii");
 
 /// An archive, sent as it is made. If making it fails, the connection breaks without the end of the
@@ -28,6 +31,19 @@ pub(crate) fn archive(content: ByteStream, format: SaveFormat) -> Response {
     };
     let content = content.inspect_err(|error| tracing::error!(%error, "archive broken off"));
     ([(header::CONTENT_TYPE, content_type)], Body::from_stream(content)).into_response()
+}
+
+/// JSON documents, one a line, each sent as soon as it is there. The head of the answer does not wait
+/// for the first.
+pub(crate) fn documents<T: Serialize>(
+    documents: impl Stream<Item = T> + Send + 'static,
+) -> Response {
+    let line = |document| {
+        let mut line = go_json::to_vec(&document)?;
+        line.push(b'\n');
+        Ok::<_, serde_json::Error>(line)
+    };
+    ([(header::CONTENT_TYPE, JSON)], Body::from_stream(documents.map(line))).into_response()
 }
 
 /// The single newline that Podman answers where there is nothing to say.

@@ -77,6 +77,12 @@ pub struct ServeArgs {
           value_parser = parse_size)]
     pub download_limit: u64,
 
+    /// File for events, or none. To share them with `podman --tmpdir DIR`: DIR/events/events.log
+    /// [default: as containers.conf says, which is where Podman has them; with --root or --runroot
+    /// events/events.log in the runroot]
+    #[arg(long, value_name = "PATH|none", env = "IMAGED_EVENTS_LOG", value_parser = parse_events_log)]
+    pub events_log: Option<EventsLogArg>,
+
     /// Let --listen name TCP addresses other than loopback. There is no authentication and no
     /// encryption: whoever reaches the port owns the store
     #[arg(long, env = "IMAGED_ALLOW_UNAUTHENTICATED_TCP")]
@@ -89,6 +95,15 @@ pub enum SyncArg {
     /// One syncfs(2) for each image
     Filesystem,
     /// Leave it to the kernel: after a power cut, images may be incomplete
+    None,
+}
+
+/// Values of `--events-log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventsLogArg {
+    /// An absolute path.
+    File(PathBuf),
+    /// Events are not logged.
     None,
 }
 
@@ -144,6 +159,16 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "not a number of bytes, such as 1048576, 512m or 64g".into())
 }
 
+fn parse_events_log(text: &str) -> Result<EventsLogArg, String> {
+    match text {
+        "none" => Ok(EventsLogArg::None),
+        path => {
+            let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+            Ok(EventsLogArg::File(path))
+        }
+    }
+}
+
 fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
@@ -177,6 +202,7 @@ mod tests {
             "--idle-timeout=5",
             "--sync=none",
             "--download-limit=10m",
+            "--events-log=/e/log",
             "--allow-unauthenticated-tcp",
         ])
         .unwrap();
@@ -193,6 +219,7 @@ mod tests {
         assert_eq!(serve.idle_timeout, 5);
         assert_eq!(serve.sync, Some(SyncArg::None));
         assert_eq!(serve.download_limit, 10 << 20);
+        assert_eq!(serve.events_log, Some(EventsLogArg::File("/e/log".into())));
         assert!(serve.allow_unauthenticated_tcp);
     }
 

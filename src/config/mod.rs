@@ -1,4 +1,4 @@
-//! Flags, environment, `storage.conf` and `registries.conf`, read once at start into one immutable
+//! Flags, environment, `storage.conf`, `containers.conf` and `registries.conf`, read once at start into one immutable
 //! [`Config`].
 //!
 //! Nothing here looks at the process: the environment, the user and the root of the file system
@@ -8,9 +8,11 @@
 //! | file | rules |
 //! |---|---|
 //! | `storage.conf` and its drop-ins | [`storage`]: where the store is, the overlay options |
+//! | `containers.conf` and its drop-ins | [`events`]: where events are logged |
 //! | `registries.conf` and its drop-ins, `short-name-aliases.conf` | [`registries`]: how short names are read, and which registries are insecure or blocked |
 
 mod args;
+pub mod events;
 mod host;
 mod listen;
 pub mod registries;
@@ -22,7 +24,8 @@ use std::time::Duration;
 
 use crate::image::{Registries, ShortNames};
 
-pub use args::{Args, Command, ServeArgs, SyncArg};
+pub use args::{Args, Command, EventsLogArg, ServeArgs, SyncArg};
+pub use events::EventsConfig;
 pub use host::Host;
 pub use listen::{Listen, ListenError};
 pub use storage::{ForceMask, OverlayConfig, StorageConfig, Sync};
@@ -32,6 +35,8 @@ pub use storage::{ForceMask, OverlayConfig, StorageConfig, Sync};
 pub struct Config {
     /// The store.
     pub storage: StorageConfig,
+    /// Where events are logged.
+    pub events: EventsConfig,
     /// How names without a registry are looked up.
     pub short_names: ShortNames,
     /// What the host says about other servers.
@@ -104,6 +109,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A value that means nothing.
+    #[error("{}: {setting}: {problem}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Key and value.
+        setting: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A directory that has to be absolute is not.
     #[error("{what} must be an absolute path, not {path:?}")]
     Relative {
@@ -139,6 +154,7 @@ impl Config {
             .collect::<Result<_, _>>()?;
         let (short_names, registries) = registries::load(host)?;
         Ok(Self {
+            events: events::load(args, host, &storage.run_root)?,
             storage,
             short_names,
             registry: RegistryConfig {

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::args::SyncArg;
-use super::toml_file::{drop_ins, first, merge, parse, read};
+use super::toml_file::{find, merge, parse};
 use super::{Args, Error, Host};
 
 /// The store.
@@ -220,50 +220,14 @@ pub(super) fn load(args: &Args, host: &Host) -> Result<StorageConfig, Error> {
 
 fn read_files(host: &Host) -> Result<Files, Error> {
     let mut files = Files { table: Table::new(), driver_origin: String::new() };
-    if let Some(path) = host.variable("CONTAINERS_STORAGE_CONF") {
-        let path = Path::new(path);
-        files.add(path, &read(path)?, true)?;
-    } else {
-        let user = if host.is_rootless() || host.variable("XDG_CONFIG_HOME").is_some() {
-            Some(host.xdg("XDG_CONFIG_HOME", ".config")?.join("containers"))
-        } else {
-            None
-        };
-        let system = ["/etc/containers", "/usr/share/containers"].map(|dir| host.system(dir));
-        let of_rootless = |path: &Path| {
-            user.as_ref().is_some_and(|user| path.starts_with(user))
-                || path.components().any(|part| part.as_os_str() == "storage.rootless.conf.d")
-        };
-        let names_the_store = |path: &Path| !host.is_rootless() || of_rootless(path);
-
-        let main = user.iter().chain(&system).map(|dir| dir.join("storage.conf")).collect();
-        if let Some((path, text)) = first(main)? {
-            files.add(&path, &text, names_the_store(&path))?;
-        }
-        let mut directories: Vec<PathBuf> =
-            user.iter().map(|dir| dir.join("storage.conf.d")).collect();
-        for dir in &system {
-            if host.is_rootless() {
-                let rootless = dir.join("storage.rootless.conf.d");
-                directories.extend([rootless.join(host.uid().to_string()), rootless]);
-            } else {
-                directories.push(dir.join("storage.rootful.conf.d"));
-            }
-            directories.push(dir.join("storage.conf.d"));
-        }
-        for path in drop_ins(&directories)? {
-            files.add(&path, &read(&path)?, names_the_store(&path))?;
-        }
-    }
-    if let Some(path) = host.variable("CONTAINERS_STORAGE_CONF_OVERRIDE") {
-        let path = Path::new(path);
-        files.add(path, &read(path)?, true)?;
+    for file in find(host, "storage", "CONTAINERS_STORAGE_CONF")? {
+        files.add(&file.path, &file.text, !host.is_rootless() || file.is_users)?;
     }
     Ok(files)
 }
 
 /// A directory from a file: variables replaced, links followed.
-fn configured(host: &Host, what: &'static str, text: &str) -> Result<PathBuf, Error> {
+pub(super) fn configured(host: &Host, what: &'static str, text: &str) -> Result<PathBuf, Error> {
     let path = PathBuf::from(host.expand(text));
     if !path.is_absolute() {
         return Err(Error::Relative { what, path: text.to_owned() });

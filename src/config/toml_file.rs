@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::Error;
+use super::{Error, Host};
 
 /// The text of a file that may be absent. A path with a file where a directory should be is
 /// absent too.
@@ -78,6 +78,65 @@ pub(super) fn drop_ins(directories: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         }
     }
     Ok(files.into_values().collect())
+}
+
+/// A file of the containers tools that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+    /// Written for this user: one's own file, or one named by a variable, or one for rootless users
+    /// in general.
+    pub(super) is_users: bool,
+}
+
+/// The files called `NAME.conf` that count, in the order in which they are to be merged, by the rules
+/// of containers/storage from 1.60 on: one main file, the user's or the administrator's or the
+/// distribution's; then drop-ins in the order of their names; then the override file.
+/// `CONTAINERS_…_CONF`, called `variable`, names one file instead of all but the last.
+pub(super) fn find(host: &Host, name: &str, variable: &str) -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    let named = |path: &str| -> Result<Found, Error> {
+        let path = PathBuf::from(path);
+        Ok(Found { text: read(&path)?, path, is_users: true })
+    };
+    if let Some(path) = host.variable(variable) {
+        found.push(named(path)?);
+    } else {
+        let user = if host.is_rootless() || host.variable("XDG_CONFIG_HOME").is_some() {
+            Some(host.xdg("XDG_CONFIG_HOME", ".config")?.join("containers"))
+        } else {
+            None
+        };
+        let system = ["/etc/containers", "/usr/share/containers"].map(|dir| host.system(dir));
+        let for_rootless = format!("{name}.rootless.conf.d");
+        let is_users = |path: &Path| {
+            user.as_ref().is_some_and(|user| path.starts_with(user))
+                || path.components().any(|part| part.as_os_str() == &*for_rootless)
+        };
+        let main = user.iter().chain(&system).map(|dir| dir.join(format!("{name}.conf"))).collect();
+        if let Some((path, text)) = first(main)? {
+            found.push(Found { is_users: is_users(&path), path, text });
+        }
+        let general = format!("{name}.conf.d");
+        let mut directories: Vec<PathBuf> = user.iter().map(|dir| dir.join(&general)).collect();
+        for dir in &system {
+            if host.is_rootless() {
+                let rootless = dir.join(&for_rootless);
+                directories.extend([rootless.join(host.uid().to_string()), rootless]);
+            } else {
+                directories.push(dir.join(format!("{name}.rootful.conf.d")));
+            }
+            directories.push(dir.join(&general));
+        }
+        for path in drop_ins(&directories)? {
+            found.push(Found { text: read(&path)?, is_users: is_users(&path), path });
+        }
+    }
+    if let Some(path) = host.variable(&format!("{variable}_OVERRIDE")) {
+        found.push(named(path)?);
+    }
+    Ok(found)
 }
 
 /// Puts `later` over `base`, key by key. An array replaces the earlier one, unless its last

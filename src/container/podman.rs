@@ -39,6 +39,10 @@ pub struct PodmanSettings {
     pub working_dir: String,
     /// Where volumes without a name are that the user asked for.
     pub anonymous_volumes: Vec<String>,
+    /// What its image was called when it was made.
+    pub image_name: String,
+    /// ID of its pod; empty without one.
+    pub pod_id: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -58,6 +62,9 @@ struct Config {
     named_volumes: Option<Vec<NamedVolume>>,
     #[serde(rename = "userVolumes")]
     user_volumes: Option<Vec<String>>,
+    #[serde(rename = "rootfsImageName")]
+    image_name: String,
+    pod: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -194,6 +201,8 @@ impl Config {
             user: self.user,
             working_dir: process.cwd,
             anonymous_volumes: Vec::new(),
+            image_name: self.image_name,
+            pod_id: self.pod,
         }
     }
 }
@@ -219,6 +228,8 @@ mod tests {
                 {"volumeName": "x", "dest": "/anonymous"}, {"volumeName": "y", "dest": "/named"},
                 {"volumeName": "z", "dest": "/image"}],
             "userVolumes": ["/anonymous", "/named", "/host"],
+            "rootfsImageName": "localhost/i:1",
+            "pod": "p",
         })
         .to_string()
         .into_bytes()
@@ -268,6 +279,8 @@ mod tests {
             user: "1:2".into(),
             working_dir: "/w".into(),
             anonymous_volumes: texts(&["/anonymous"]),
+            image_name: "localhost/i:1".into(),
+            pod_id: "p".into(),
         };
         assert_eq!(found.settings, expected);
         assert!(container(&books, "d", &Cancel::new()).unwrap().is_none());

@@ -16,11 +16,12 @@ use futures_util::stream::BoxStream;
 
 use crate::image::Login;
 
+pub use crate::events::Event;
 pub use error::{Error, ErrorKind, Result};
 pub use options::{
-    ChangesOf, ChangesOptions, CommitFormat, CommitOptions, Filter, HistoryOptions, ImageName,
-    ImportOptions, InspectOptions, ListOptions, LoadOptions, Progress, PruneOptions, RemoveOptions,
-    SaveFormat, SaveOptions, SearchFilters, SearchOptions, TreeOptions,
+    ChangesOf, ChangesOptions, CommitFormat, CommitOptions, EventsOptions, Filter, HistoryOptions,
+    ImageName, ImportOptions, InspectOptions, ListOptions, LoadOptions, Progress, PruneOptions,
+    RemoveOptions, SaveFormat, SaveOptions, SearchFilters, SearchOptions, TreeOptions,
 };
 pub use reports::{
     ChangeKind, ChangedPath, CommitReport, ContainerCounts, DiskUsageReport, GraphDriver,
@@ -32,6 +33,9 @@ pub use reports::{
 /// A body in either direction. The end of the stream is the end of the content; an aborted
 /// transfer must be an `Err` item, never a silent end.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// Events, as they come. Ends after the last one asked for, or when the service stops.
+pub type EventStream = BoxStream<'static, Event>;
 
 /// The image service. All methods are cancel-safe: dropping the future stops the work behind it,
 /// and what was staged is removed. A commit to the store that has begun runs to its end.
@@ -117,6 +121,10 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
     /// How the top layer of an image, or the layer of a container, differs from the one below;
     /// sorted by path. Paths that runtimes make in every container are left out.
     async fn changes(&self, name: &ImageName, options: ChangesOptions) -> Result<Vec<ChangedPath>>;
+
+    /// What was and is done to images, and to what else other tools have written down. When this
+    /// returns, the stream misses nothing that happens later.
+    async fn events(&self, options: EventsOptions) -> Result<EventStream>;
 
     /// How much space images take.
     async fn disk_usage(&self) -> Result<DiskUsageReport>;

@@ -249,3 +249,18 @@ impl fmt::Debug for Progress {
         f.debug_struct("Progress").finish_non_exhaustive()
     }
 }
+
+/// Options of [`events`](super::ImageEngine::events).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventsOptions {
+    /// Only what happened after this time: a date, Unix seconds, or a duration back from now.
+    pub since: Option<String>,
+    /// Only what happens before this time: a date, Unix seconds, or a duration from now.
+    pub until: Option<String>,
+    /// Goes on with what happens, until `until` if that is given. Without `since` and `until`,
+    /// leaves out what has happened already.
+    pub stream: bool,
+    /// Values of one key are alternatives, all keys must match.
+    pub filters: Vec<Filter>,
+}

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use imaged::engine::{
     ByteStream, ChangedPath, ChangesOptions, CommitOptions, CommitReport, ContainerCounts,
-    DiskUsageReport, Error, ErrorKind, HistoryOptions, HistoryReport, HostInfo, ImageDetails,
-    ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport, InspectOptions, ListOptions,
-    LoadOptions, LoadReport, LookupReport, Progress, PruneOptions, PrunedImage, RegistriesInfo,
-    RemoveOptions, RemoveReport, ResolveReport, Result, SaveOptions, SearchHit, SearchOptions,
-    StoreInfo, SystemInfo, TreeOptions, TreeReport, VersionReport,
+    DiskUsageReport, Error, ErrorKind, EventStream, EventsOptions, HistoryOptions, HistoryReport,
+    HostInfo, ImageDetails, ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport,
+    InspectOptions, ListOptions, LoadOptions, LoadReport, LookupReport, Progress, PruneOptions,
+    PrunedImage, RegistriesInfo, RemoveOptions, RemoveReport, ResolveReport, Result, SaveOptions,
+    SearchHit, SearchOptions, StoreInfo, SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
 use imaged::image::Login;
 use serde_json::Value;
@@ -249,6 +249,16 @@ impl ImageEngine for Fake {
         self.called(format!("changes {name} {parent:?} {:?}", options.of));
         self.outcome()?;
         Ok(report::changes(&self.document))
+    }
+
+    async fn events(&self, options: EventsOptions) -> Result<EventStream> {
+        let EventsOptions { since, until, stream: follow, filters, .. } = options;
+        let filters: Vec<_> = filters.iter().map(|it| format!("{}={}", it.key, it.value)).collect();
+        self.called(format!("events {since:?} {until:?} {follow} {filters:?}"));
+        self.outcome()?;
+        let events = stream::iter(report::events(&self.document));
+        // As long as anybody listens.
+        Ok(if follow { events.chain(stream::pending()).boxed() } else { events.boxed() })
     }
 
     async fn disk_usage(&self) -> Result<DiskUsageReport> {

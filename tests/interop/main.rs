@@ -13,6 +13,7 @@ mod concurrent;
 mod crash;
 mod directories;
 mod download;
+mod events;
 mod formats;
 mod freeze;
 mod import;

@@ -61,7 +61,9 @@ class State:
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Loads the images again after every request that has changed them."""
+    """Loads the images again after every request that has changed them, and follows nothing for ever."""
+    if operation_id(case) == "SystemEventsLibpod" and str((case.query or {}).get("stream")).lower() != "false":
+        case.query = dict(case.query or {}) | {"until": "0"}
     if State.changed:
         url = f"{case.operation.base_url}/libpod/images/load"
         request = urllib.request.Request(url, data=IMAGES, method="POST")
@@ -95,6 +97,11 @@ def map_body(context, body):
     return body
 
 
+def operation_id(case):
+    """The name of the operation in the document."""
+    return case.operation.definition.raw["operationId"]
+
+
 @schemathesis.hook
 def filter_query(context, query):
     """Nothing is downloaded: the daemon is to talk to nobody but this program."""
@@ -106,9 +113,8 @@ def after_call(context, case, response):
     """Notes what has succeeded, for `document.rs` to see that the questions were good ones."""
     if response.status_code < 300:
         State.changed = case.method.upper() != "GET"
-        identifier = case.operation.definition.raw["operationId"]
-        if identifier not in State.successes:
-            State.successes.add(identifier)
+        if operation_id(case) not in State.successes:
+            State.successes.add(operation_id(case))
             (ARCHIVES / "successes.json").write_text(json.dumps(sorted(State.successes)))
 
 
@@ -133,6 +139,18 @@ def other_methods_are_refused(ctx, response, case):
     if not documented:
         assert response.headers["content-type"] == ["text/plain; charset=utf-8"], response.headers
         assert response.content == b"Method Not Allowed\n", response.content
+
+
+@schemathesis.check
+def events_are_lines(ctx, response, case):
+    """Each line is an event with the fields of the document: the schema is for one of them."""
+    if operation_id(case) == "SystemEventsLibpod" and response.status_code == 200:
+        schema = case.operation.schema.raw_schema["components"]["schemas"]["Event"]
+        lines = response.content.decode().splitlines(keepends=True)
+        for line in lines:
+            assert line.endswith("\n"), line
+            event = json.loads(line)
+            assert set(schema["required"]) <= set(event) <= set(schema["properties"]), event
 
 
 @schemathesis.check

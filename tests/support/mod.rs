@@ -8,6 +8,7 @@
 pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod debian;
+pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod registry;
 pub(crate) mod saved;

@@ -112,6 +112,48 @@ pub(crate) fn search_filters(json: &str) -> Result<SearchFilters, ApiError> {
     Ok(filters)
 }
 
+/// The filters of a request for events. Podman takes them apart at the first `=`, and an
+/// exclamation mark has no meaning.
+///
+/// A bad value answers 400.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct EventFilters(pub(crate) Vec<Filter>);
+
+impl<S: Send + Sync> FromRequestParts<S> for EventFilters {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let pairs = pairs(parts.uri.query().unwrap_or_default());
+        let value = |name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value);
+        let Some(json) = value("filters").or_else(|| value("Filters")) else {
+            return Ok(Self::default());
+        };
+        Self::parse(json).map_err(|text| {
+            let target = parts.extensions.get::<RequestTarget>().map_or("", |target| &target.0);
+            ApiError::new(StatusCode::BAD_REQUEST, text)
+                .context(format!("failed to parse filters for {target}"))
+        })
+    }
+}
+
+impl EventFilters {
+    fn parse(json: &str) -> Result<Self, String> {
+        let filter = |(key, value): (&str, &str)| Filter {
+            key: key.to_owned(),
+            negated: false,
+            value: value.to_owned(),
+        };
+        let mut filters = Vec::new();
+        for (key, values) in groups(json, false)? {
+            for value in values {
+                let joined = format!("{key}={value}");
+                filters.extend(joined.split_once('=').map(filter));
+            }
+        }
+        Ok(Self(filters))
+    }
+}
+
 fn parse(json: &str, version: ApiVersion) -> Result<Vec<Filter>, String> {
     let groups = groups(json, version.splits_filters())?;
     let filters = groups.iter().flat_map(|(key, values)| values.iter().map(|it| filter(key, it)));
@@ -269,6 +311,22 @@ mod tests {
         for json in [r#"{"foo":["1"]}"#, r#"{"stars":["x"]}"#] {
             assert!(search_filters(json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn filters_of_events() {
+        for (json, expected) in [
+            ("{}", &[][..]),
+            (r#"{"label":["a=b","c"]}"#, &[("label", "a=b"), ("label", "c")]),
+            (r#"{"label!":{"a":true,"b":false}}"#, &[("label!", "a")]),
+            (r#"{"label=a":["b"]}"#, &[("label", "a=b")]),
+        ] {
+            let filters = EventFilters::parse(json).unwrap().0;
+            let pairs: Vec<_> = filters.iter().map(|f| (&*f.key, &*f.value)).collect();
+            assert_eq!(pairs, expected, "{json}");
+            assert!(filters.iter().all(|filter| !filter.negated));
+        }
+        assert_eq!(EventFilters::parse("").unwrap_err(), "unexpected end of JSON input");
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod query;
 mod version;
 
 pub(crate) use container_config::container_config;
-pub(crate) use filters::{Filters, PruneFilters, search_filters};
+pub(crate) use filters::{EventFilters, Filters, PruneFilters, search_filters};
 pub(crate) use form::{Form, RepoTag};
 pub(crate) use logins::RegistryLogins;
 pub(crate) use name::Name;

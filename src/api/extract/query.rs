@@ -16,8 +16,9 @@ use serde::forward_to_deserialize_any;
 use super::{RequestTarget, pairs};
 use crate::api::error::ApiError;
 
-/// The query of a request, as a struct of `bool`, `i64`, `String` and `Vec<String>` fields and `Option`s.
-/// The struct must have a serde default for every field.
+/// The query of a request, as a struct of `bool`, `i64`, `String` and `Vec<String>` fields, and of
+/// `Option`s, which are `None` when the value is empty. The struct must have a serde default for every
+/// field.
 #[derive(Debug)]
 pub(crate) struct Query<T> {
     /// The parameters.
@@ -149,7 +150,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let value = match parse_bool(self.last) {
             Some(value) => value,
-            // Every boolean parameter of these routes is false by default.
+            // Booleans are false by default; one that is not has to be an `Option`.
             None if self.last.is_empty() => false,
             None => {
                 self.bad.borrow_mut().push(self.name.to_owned());
@@ -204,6 +205,7 @@ mod tests {
         format: String,
         limit: i64,
         tls_verify: Option<bool>,
+        stream: Option<bool>,
     }
 
     fn sample(query: &str) -> Result<Sample, String> {
@@ -224,6 +226,11 @@ mod tests {
             ("unknown=x&all=t", true),
         ] {
             assert_eq!(sample(query), Sample { all, ..Sample::default() }, "{query}");
+        }
+        for (query, stream) in
+            [("stream=", None), ("stream=0&x", Some(false)), ("stream=&stream=1", Some(true))]
+        {
+            assert_eq!(sample(query), Sample { stream, ..Sample::default() }, "{query}");
         }
         assert_eq!(
             sample("references=a,b&lookupmanifest=true&References=&references=c&format=x&format=y"),
@@ -258,6 +265,7 @@ mod tests {
         for (query, error) in [
             ("all=yes", r#"schema: error converting value for "all""#),
             ("aLL=true&aLL=bad", r#"schema: error converting value for "aLL""#),
+            ("stream=maybe", r#"schema: error converting value for "stream""#),
             (
                 "all=x&lookupmanifest=x",
                 r#"schema: error converting value for "all" (and 1 other error)"#,

@@ -16,8 +16,8 @@ pub(crate) struct ApiVersion {
 impl ApiVersion {
     /// Newer than every version there is: for requests without a version, or with one that is none.
     const NEWEST: Self = Self { major: u32::MAX, minor: 0, patch: 0 };
-    /// From here on clients send each list filter in one piece.
-    const WHOLE_FILTERS: Self = Self { major: 5, minor: 0, patch: 0 };
+    /// From here on clients send each list filter in one piece, and take an event for what it is.
+    const FIVE: Self = Self { major: 5, minor: 0, patch: 0 };
 
     /// Reads `1`, `1.2` or `1.2.3`; what follows a `-` does not count.
     pub(crate) fn parse(text: &str) -> Self {
@@ -32,7 +32,13 @@ impl ApiVersion {
 
     /// Whether the client tears list filters apart at each `=` (clients before 5.0).
     pub(crate) fn splits_filters(self) -> bool {
-        self < Self::WHOLE_FILTERS
+        self < Self::FIVE
+    }
+
+    /// Whether the client crashes at an event without an exit code, or of a kind that it does not
+    /// know (clients before 5.0).
+    pub(crate) fn is_strict_about_events(self) -> bool {
+        self < Self::FIVE
     }
 }
 

@@ -8,6 +8,7 @@
 pub(crate) mod changes;
 pub(crate) mod commit;
 pub(crate) mod disk_usage;
+pub(crate) mod events;
 pub(crate) mod exists;
 pub(crate) mod export;
 mod format;

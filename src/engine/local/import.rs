@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{failure, host_file, load, tagging};
 use crate::archive::ArchivedImage;
-use crate::engine::{Error, ErrorKind, ImportOptions, ImportReport, Result};
+use crate::engine::{Error, ErrorKind, Event, ImportOptions, ImportReport, Result};
+use crate::events::ImageAction;
 use crate::image::document::{
     OciConfig, OciContainerConfig, OciDescriptor, OciManifest, OciRootFs,
 };
@@ -23,8 +24,22 @@ use crate::sys::Cancel;
 pub(super) struct ImportPlan {
     config: OciContainerConfig,
     comment: String,
-    name: Option<Reference>,
+    name: Option<Name>,
     platform: Platform,
+}
+
+/// A name for the image.
+struct Name {
+    reference: Reference,
+    /// As the caller wrote it.
+    given: String,
+}
+
+/// What an import has made, and the event that tells of its name.
+#[derive(Debug)]
+pub(super) struct Imported {
+    pub(super) report: ImportReport,
+    pub(super) event: Option<Event>,
 }
 
 /// Understands the options. An import with bad ones stores nothing.
@@ -32,7 +47,10 @@ pub(super) fn plan(options: ImportOptions) -> Result<ImportPlan> {
     let ImportOptions { changes, message, reference, platform } = options;
     let config = image::container_config(&changes)
         .map_err(|error| Error::from_source(ErrorKind::BadRequest, &error))?;
-    let name = (!reference.is_empty()).then(|| tagging::checked_name(&reference)).transpose()?;
+    let name = match reference {
+        none if none.is_empty() => None,
+        given => Some(Name { reference: tagging::checked_name(&given)?, given }),
+    };
     let host = Platform::host();
     let or = |given: String, host| if given.is_empty() { host } else { given };
     Ok(ImportPlan {
@@ -57,17 +75,19 @@ impl ImportPlan {
         input: impl Read + Send,
         created: impl FnOnce() -> Timestamp,
         cancel: &Cancel,
-    ) -> Result<ImportReport> {
+    ) -> Result<Imported> {
         let layer = store.stage(input, cancel).map_err(|error| {
             let of_layer = matches!(error, storage::Error::Layer(_));
             let error = failure::storage(error);
             if of_layer { error.context("writing blob: adding layer") } else { error }
         })?;
+        let given = self.name.as_ref().map(|name| name.given.clone());
         let image = self.image(layer.info(), created())?;
         let draft = load::draft(image)?;
         let id: ImageId = draft.id.clone();
         store.commit(vec![layer], vec![draft], cancel).map_err(failure::storage)?;
-        Ok(ImportReport { id })
+        let event = given.map(|given| Event::of_image(ImageAction::Tag, &id, given));
+        Ok(Imported { report: ImportReport { id }, event })
     }
 
     /// As [`import`](Self::import), from a file of the host, whose time becomes the image's.
@@ -76,7 +96,7 @@ impl ImportPlan {
         store: &Store,
         path: &Path,
         cancel: &Cancel,
-    ) -> Result<ImportReport> {
+    ) -> Result<Imported> {
         let unreadable = |error: io::Error| {
             Error::new(ErrorKind::BadRequest, host_file::words(&error))
                 .context(format!("open {}", path.display()))
@@ -139,7 +159,7 @@ impl ImportPlan {
             config: config.into(),
             config_digest,
             diff_ids: vec![layer.diff_id.clone()],
-            names: self.name.into_iter().collect(),
+            names: self.name.into_iter().map(|name| name.reference).collect(),
         })
     }
 }

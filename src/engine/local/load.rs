@@ -8,14 +8,15 @@ use bytes::Bytes;
 use super::failure;
 use super::host_file::{self, Directory, HostFile};
 use crate::archive::{self, ArchivedImage, Limits, Members, StageError};
-use crate::engine::{Error, ErrorKind, LoadReport, Result};
+use crate::engine::{Error, ErrorKind, Event, LoadReport, Result};
+use crate::events::ImageAction;
 use crate::image::{ImageId, Platform};
 use crate::layer::Decoder;
 use crate::storage::{self, ImageDraft, StagedLayer, Store, record::ImageRecord};
 use crate::sys::Cancel;
 
 /// Reads an archive, plain or compressed, and stores all of its images or none.
-pub(super) fn load(store: &Store, input: impl Read + Send, cancel: &Cancel) -> Result<LoadReport> {
+pub(super) fn load(store: &Store, input: impl Read + Send, cancel: &Cancel) -> Result<Loaded> {
     let members = match scan(store, input, cancel) {
         Ok(members) => members,
         Err(Failure::Engine(error)) => return Err(error),
@@ -43,16 +44,41 @@ fn commit(
     members: Members<StagedLayer>,
     images: Vec<ArchivedImage>,
     cancel: &Cancel,
-) -> Result<LoadReport> {
-    let names = (!images.is_empty()).then(|| images.iter().flat_map(answer).collect());
+) -> Result<Loaded> {
+    let answers: Vec<_> = images.iter().map(answer).collect();
     let drafts = images.into_iter().map(draft).collect::<Result<Vec<_>>>()?;
-    store.commit(members.into_layers(), drafts, cancel).map_err(failure::storage)?;
-    Ok(LoadReport { names })
+    let ids = store.commit(members.into_layers(), drafts, cancel).map_err(failure::storage)?;
+    let images: Vec<_> = ids.into_iter().zip(answers).collect();
+    let names = images.iter().flat_map(|(_, names)| names.iter().cloned());
+    let names = (!images.is_empty()).then(|| names.collect());
+    Ok(Loaded { images, report: LoadReport { names } })
+}
+
+/// What a load has brought.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) report: LoadReport,
+    /// Each with its names or, without any, its ID.
+    images: Vec<(ImageId, Vec<String>)>,
+}
+
+impl Loaded {
+    /// One event for each name. To Podman they are called by the file that was loaded; what came
+    /// over the wire is in no file here, and so is called by its own name.
+    pub(super) fn events(&self, file: Option<&Path>) -> Vec<Event> {
+        let file = file.map(|file| file.to_string_lossy().into_owned());
+        let event = |id: &ImageId, name: &String| {
+            let name = file.as_ref().unwrap_or(name);
+            Event::of_image(ImageAction::LoadFromArchive, id, name)
+        };
+        let images = self.images.iter();
+        images.flat_map(|(id, names)| names.iter().map(|name| event(id, name))).collect()
+    }
 }
 
 /// As [`load`], from a file of the host, or from a directory with an OCI layout or of the transport
 /// `dir:`.
-pub(super) fn load_file(store: &Store, path: &Path, cancel: &Cancel) -> Result<LoadReport> {
+pub(super) fn load_file(store: &Store, path: &Path, cancel: &Cancel) -> Result<Loaded> {
     match host_file::open_any(path).map_err(|error| unreadable(path, &error))? {
         HostFile::File(file) => load(store, file, cancel),
         HostFile::Directory(directory) => load_directory(store, &directory, cancel),
@@ -60,7 +86,7 @@ pub(super) fn load_file(store: &Store, path: &Path, cancel: &Cancel) -> Result<L
 }
 
 /// Loads the image of a directory, in the first of the two formats that fits.
-fn load_directory(store: &Store, directory: &Directory, cancel: &Cancel) -> Result<LoadReport> {
+fn load_directory(store: &Store, directory: &Directory, cancel: &Cancel) -> Result<Loaded> {
     let platform = Platform::host();
     let gather = |find: &dyn Fn(&Members<StagedLayer>) -> Result<_, archive::Error>| {
         let open = |name: &str| directory.open(name);

@@ -7,6 +7,7 @@
 mod changes;
 mod commit;
 mod disk_usage;
+mod events;
 mod facts;
 mod failure;
 mod filter;
@@ -32,7 +33,6 @@ mod tagging;
 mod testing;
 mod tree;
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,19 +42,21 @@ use jiff::{Timestamp, ZonedDateTime};
 
 use super::{
     ByteStream, ChangedPath, ChangesOptions, CommitOptions, CommitReport, DiskUsageReport, Error,
-    ErrorKind, HistoryOptions, HistoryReport, ImageDetails, ImageEngine, ImageName, ImageSummary,
-    ImportOptions, ImportReport, InspectOptions, ListOptions, LoadOptions, LoadReport,
-    LookupReport, Progress, PruneOptions, PrunedImage, RemoveOptions, RemoveReport, ResolveReport,
-    Result, SaveFormat, SaveOptions, SearchHit, SearchOptions, SystemInfo, TreeOptions, TreeReport,
-    VersionReport,
+    ErrorKind, Event, EventStream, EventsOptions, HistoryOptions, HistoryReport, ImageDetails,
+    ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport, InspectOptions, ListOptions,
+    LoadOptions, LoadReport, LookupReport, Progress, PruneOptions, PrunedImage, RemoveOptions,
+    RemoveReport, ResolveReport, Result, SaveFormat, SaveOptions, SearchHit, SearchOptions,
+    SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
+use crate::events::{ImageAction, LogError};
 use crate::image::{Login, ShortNames};
 use crate::registry;
 use crate::storage::{Snapshot, Store, StoredImage, Transaction};
 use crate::sys::Cancel;
 use crate::task::{self, Class, Tasks};
+pub use events::EventBackend;
+use events::Events;
 use library::{DerivedCache, ImageData, Library, ReadError};
-use remove::Target;
 use resolve::Lists;
 
 /// What the engine is told about the host, besides the store.
@@ -65,6 +67,8 @@ pub struct Options {
     pub short_names: ShortNames,
     /// What it says about other servers.
     pub registry: registry::Settings,
+    /// Where events go.
+    pub events: EventBackend,
 }
 
 /// The engine on one store. Cheap to clone.
@@ -79,6 +83,7 @@ struct Shared {
     store: Store,
     options: Options,
     derived: DerivedCache,
+    events: Events,
 }
 
 impl ImageData for Store {
@@ -118,8 +123,14 @@ impl Shared {
 impl LocalEngine {
     /// An engine on `store` whose blocking work runs on `tasks`.
     pub fn new(store: Store, options: Options, tasks: Tasks) -> Self {
-        let shared = Shared { store, options, derived: DerivedCache::default() };
-        Self { shared: Arc::new(shared), tasks }
+        let (derived, events) = (DerivedCache::default(), Events::new(options.events.clone()));
+        Self { shared: Arc::new(Shared { store, options, derived, events }), tasks }
+    }
+
+    /// Ends all streams of events, also those that begin later: they have no end of their own, for
+    /// which a service that stops could wait.
+    pub fn end_event_streams(&self) {
+        self.shared.events.end();
     }
 
     async fn quick<T: Send + 'static>(
@@ -161,6 +172,12 @@ fn task_error(error: task::Error) -> Error {
     Error::from_source(kind, &error)
 }
 
+impl From<LogError> for Error {
+    fn from(error: LogError) -> Self {
+        Self::from_source(ErrorKind::Storage, &error)
+    }
+}
+
 #[async_trait]
 impl ImageEngine for LocalEngine {
     async fn lookup(&self, name: &ImageName) -> Result<LookupReport> {
@@ -200,7 +217,9 @@ impl ImageEngine for LocalEngine {
         let shared = Arc::clone(&self.shared);
         self.tasks
             .run_reading(Class::Bulk, archive, move |body, cancel| {
-                load::load(&shared.store, body, cancel)
+                let loaded = load::load(&shared.store, body, cancel)?;
+                shared.events.tell_all(&loaded.events(None));
+                Ok(loaded.report)
             })
             .await
             .map_err(task_error)?
@@ -211,7 +230,9 @@ impl ImageEngine for LocalEngine {
         let shared = Arc::clone(&self.shared);
         self.tasks
             .run_reading(Class::Bulk, content, move |body, cancel| {
-                plan.import(&shared.store, body, Timestamp::now, cancel)
+                let imported = plan.import(&shared.store, body, Timestamp::now, cancel)?;
+                shared.events.tell_all(imported.event.as_slice());
+                Ok(imported.report)
             })
             .await
             .map_err(task_error)?
@@ -219,13 +240,23 @@ impl ImageEngine for LocalEngine {
 
     async fn load_file(&self, path: &Path, _options: LoadOptions) -> Result<LoadReport> {
         let path = path.to_owned();
-        self.bulk(move |shared, cancel| load::load_file(&shared.store, &path, cancel)).await
+        self.bulk(move |shared, cancel| {
+            let loaded = load::load_file(&shared.store, &path, cancel)?;
+            shared.events.tell_all(&loaded.events(Some(&path)));
+            Ok(loaded.report)
+        })
+        .await
     }
 
     async fn import_file(&self, path: &Path, options: ImportOptions) -> Result<ImportReport> {
         let plan = import::plan(options)?;
         let path = path.to_owned();
-        self.bulk(move |shared, cancel| plan.import_file(&shared.store, &path, cancel)).await
+        self.bulk(move |shared, cancel| {
+            let imported = plan.import_file(&shared.store, &path, cancel)?;
+            shared.events.tell_all(imported.event.as_slice());
+            Ok(imported.report)
+        })
+        .await
     }
 
     async fn import_url(&self, url: &str, options: ImportOptions) -> Result<ImportReport> {
@@ -249,9 +280,13 @@ impl ImageEngine for LocalEngine {
         }
         let plan = self.query(move |library| save::plan(library, &names, options)).await?;
         let shared = Arc::clone(&self.shared);
-        Ok(self
-            .tasks
-            .stream(Class::Bulk, move |out, cancel| plan.write(&shared.store, out, cancel)))
+        Ok(self.tasks.stream(Class::Bulk, move |out, cancel| {
+            let events = plan.events();
+            let written = plan.write(&shared.store, out, cancel);
+            // Also of an attempt that failed, as Podman does.
+            shared.events.tell_all(&events);
+            written
+        }))
     }
 
     async fn tag(&self, name: &ImageName, repo: &str, tag: &str) -> Result<()> {
@@ -261,9 +296,11 @@ impl ImageEngine for LocalEngine {
             // Looked up first without the locks: most failures end here.
             shared.library(&shared.snapshot(cancel)?).lookup(name.as_str(), Lists::Preferred)?;
             let target = tagging::new_name(&repo, &tag)?;
-            shared.transaction(cancel, |library, transaction| {
+            let image = shared.transaction(cancel, |library, transaction| {
                 tagging::tag(library, transaction, &name, &target)
-            })
+            })?;
+            shared.events.tell(ImageAction::Tag, &image, &tagging::joined(&repo, &tag));
+            Ok(())
         })
         .await
     }
@@ -274,37 +311,18 @@ impl ImageEngine for LocalEngine {
         self.quick(move |shared, cancel| {
             shared.library(&shared.snapshot(cancel)?).lookup(name.as_str(), Lists::Instance)?;
             let target = (!repo.is_empty()).then(|| tagging::target(&repo, &tag)).transpose()?;
-            shared.transaction(cancel, |library, transaction| {
+            let untagged = shared.transaction(cancel, |library, transaction| {
                 tagging::untag(library, transaction, &name, target.as_ref())
-            })
+            })?;
+            let event = |name: &String| Event::of_image(ImageAction::Untag, &untagged.image, name);
+            shared.events.tell_all(&untagged.names.iter().map(event).collect::<Vec<_>>());
+            Ok(())
         })
         .await
     }
 
     async fn remove(&self, names: Vec<ImageName>, options: RemoveOptions) -> Result<RemoveReport> {
-        self.quick(move |shared, cancel| {
-            let mut report = RemoveReport::default();
-            let snapshot = shared.snapshot(cancel)?;
-            let mut targets: VecDeque<Target> =
-                remove::targets(&shared.library(&snapshot), &names, &options, &mut report).into();
-            while let Some(target) = targets.pop_front() {
-                cancel.check().map_err(failure::canceled)?;
-                let done = shared.transaction(cancel, |library, transaction| {
-                    remove::step(library, transaction, &target, &options)
-                });
-                match done {
-                    Ok(mut step) => {
-                        if let Some(parent) = step.parent.take() {
-                            targets.push_front(Target::dangling(parent));
-                        }
-                        step.record(&mut report);
-                    }
-                    Err(error) => report.errors.push(error),
-                }
-            }
-            Ok(report)
-        })
-        .await
+        self.quick(move |shared, cancel| remove::remove(shared, &names, &options, cancel)).await
     }
 
     async fn prune(&self, options: PruneOptions) -> Result<Vec<PrunedImage>> {
@@ -330,6 +348,10 @@ impl ImageEngine for LocalEngine {
     async fn changes(&self, name: &ImageName, options: ChangesOptions) -> Result<Vec<ChangedPath>> {
         let name = name.clone();
         self.quick(move |shared, cancel| changes::changes(shared, &name, &options, cancel)).await
+    }
+
+    async fn events(&self, options: EventsOptions) -> Result<EventStream> {
+        self.shared.events.read(options, &self.tasks).await
     }
 
     async fn disk_usage(&self) -> Result<DiskUsageReport> {

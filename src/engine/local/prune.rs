@@ -14,8 +14,10 @@ use std::collections::HashMap;
 use super::filter::{Candidate, Filters};
 use super::library::Library;
 use super::{Shared, failure};
-use crate::engine::{Filter, PruneOptions, PrunedImage, Result};
+use crate::engine::{Event, Filter, PruneOptions, PrunedImage, Result};
+use crate::events::ImageAction;
 use crate::image::ImageId;
+use crate::storage::record::ImageRecord;
 use crate::storage::{Error as StorageError, Transaction};
 use crate::sys::Cancel;
 
@@ -39,6 +41,7 @@ pub(super) fn prune(
     while more {
         cancel.check().map_err(failure::canceled)?;
         more = shared.transaction(cancel, |_, transaction| pruning.batch(shared, transaction))?;
+        shared.events.tell_all(&std::mem::take(&mut pruning.events));
     }
     Ok(pruning.removed)
 }
@@ -57,6 +60,8 @@ enum When {
 struct Pruning {
     wanted: HashMap<ImageId, When>,
     removed: Vec<PrunedImage>,
+    /// To be told when it is certain that the images are gone.
+    events: Vec<Event>,
 }
 
 impl Pruning {
@@ -74,7 +79,7 @@ impl Pruning {
             filters.apply(library, candidate).is_some()
         });
         let wanted = wanted.map(|(_, image)| (image.record.id.clone(), when)).collect();
-        Ok(Self { wanted, removed: Vec::new() })
+        Ok(Self { wanted, removed: Vec::new(), events: Vec::new() })
     }
 
     /// Wanted images that may go now, in storage order, by their places.
@@ -117,8 +122,9 @@ impl Pruning {
         let mut victims = self.victims(library);
         victims.truncate(limit);
         for &at in &victims {
-            let id = &library.images()[at].record.id;
+            let ImageRecord { id, names, .. } = &*library.images()[at].record;
             self.wanted.remove(id);
+            let begun = Event::of_image(ImageAction::Remove, id, "");
             let used = library.snapshot().containers_of(id).next().is_some();
             if used || !delete(id)? {
                 tracing::debug!(image = %id, "in use, not pruned");
@@ -126,6 +132,8 @@ impl Pruning {
             }
             let size_bytes = library.size(at).unwrap_or_default();
             self.removed.push(PrunedImage { id: id.clone(), size_bytes });
+            let untag = |name: &String| Event::of_image(ImageAction::Untag, id, name);
+            self.events.extend(names.iter().map(untag).chain([begun]));
             if let Some(parent) = relations.parent(at) {
                 let parent = library.images()[parent].record.id.clone();
                 self.wanted.entry(parent).or_insert(When::Dangling);

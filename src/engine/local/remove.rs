@@ -5,17 +5,69 @@
 //! no names means no images unless `all` is set (the API layer sees to it), and containers are
 //! never removed, because their owners keep books about them that we cannot change.
 
-use super::failure;
+use std::collections::VecDeque;
+
 use super::library::Library;
 use super::resolve::Lists;
-use crate::engine::{Error, ErrorKind, ImageName, RemoveOptions, RemoveReport, Result};
+use super::{Shared, failure};
+use crate::engine::{Error, ErrorKind, Event, ImageName, RemoveOptions, RemoveReport, Result};
+use crate::events::ImageAction;
 use crate::image::ImageId;
 use crate::storage::{StoredImage, Transaction};
+use crate::sys::Cancel;
+
+/// Removes what `names` mean, or everything.
+pub(super) fn remove(
+    shared: &Shared,
+    names: &[ImageName],
+    options: &RemoveOptions,
+    cancel: &Cancel,
+) -> Result<RemoveReport> {
+    let mut report = RemoveReport::default();
+    let snapshot = shared.snapshot(cancel)?;
+    let targets = targets(&shared.library(&snapshot), names, options, &mut report);
+    let mut targets = VecDeque::from(targets);
+    // Podman removes parents from within the removal of their child, and writes that an image is
+    // removed when it is done with it: a parent comes before its child, and both bear the time when
+    // their removal began.
+    let mut begun = Vec::new();
+    let tell_begun = |begun: &mut Vec<Event>| {
+        shared.events.tell_all(&begun.drain(..).rev().collect::<Vec<_>>());
+    };
+    while let Some(target) = targets.pop_front() {
+        if let Err(canceled) = cancel.check() {
+            tell_begun(&mut begun);
+            return Err(failure::canceled(canceled));
+        }
+        let event = target.event();
+        let done = shared.transaction(cancel, |library, transaction| {
+            step(library, transaction, &target, options)
+        });
+        let mut parent = None;
+        match done {
+            Ok(mut step) => {
+                shared.events.tell_all(&step.untag_events(&target));
+                begun.extend((!step.skipped).then_some(event));
+                parent = step.parent.take();
+                step.record(&mut report);
+            }
+            Err(error) => {
+                begun.extend((error.kind() != ErrorKind::Denied).then_some(event));
+                report.errors.push(error);
+            }
+        }
+        match parent {
+            Some(parent) => targets.push_front(Target::dangling(parent)),
+            None => tell_begun(&mut begun),
+        }
+    }
+    Ok(report)
+}
 
 /// One step of a removal: an image, and what it was called by. Without a reference the image
 /// itself is meant, whatever its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+struct Target {
     id: ImageId,
     reference: Option<ByReference>,
     /// Only if nothing needs the image any more.
@@ -24,14 +76,20 @@ pub(super) struct Target {
 
 impl Target {
     /// The image, if nothing needs it any more: what becomes of the parent of a removed image.
-    pub(super) fn dangling(id: ImageId) -> Self {
+    fn dangling(id: ImageId) -> Self {
         Self { id, reference: None, if_dangling: true }
+    }
+
+    /// Says that its removal begins now.
+    fn event(&self) -> Event {
+        let name = self.reference.as_ref().map_or("", |reference| &reference.resolved);
+        Event::of_image(ImageAction::Remove, &self.id, name)
     }
 }
 
 /// How a caller called an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ByReference {
+struct ByReference {
     /// What the name was resolved to.
     resolved: String,
     /// It is an ID or the beginning of one.
@@ -40,7 +98,7 @@ pub(super) struct ByReference {
 
 /// Looks up what `names` mean. Targets of one image come together, in the order in which the
 /// images were first mentioned. Lookup errors go into the report.
-pub(super) fn targets(
+fn targets(
     library: &Library<'_>,
     names: &[ImageName],
     options: &RemoveOptions,
@@ -91,23 +149,30 @@ fn everything(library: &Library<'_>, options: &RemoveOptions) -> Vec<Target> {
 
 /// What the next step is after one was done.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Step {
+struct Step {
     untagged: Vec<String>,
     deleted: Option<ImageId>,
     /// A parent that may be dangling now.
-    pub(super) parent: Option<ImageId>,
+    parent: Option<ImageId>,
+    /// A parent that is needed after all: nobody asked for its removal.
+    skipped: bool,
 }
 
 impl Step {
+    fn untag_events(&self, target: &Target) -> Vec<Event> {
+        let event = |name: &String| Event::of_image(ImageAction::Untag, &target.id, name);
+        self.untagged.iter().map(event).collect()
+    }
+
     /// Adds what was done to the report.
-    pub(super) fn record(self, report: &mut RemoveReport) {
+    fn record(self, report: &mut RemoveReport) {
         report.untagged.extend(self.untagged);
         report.deleted.extend(self.deleted);
     }
 }
 
 /// Does one step inside a transaction, whose records `library` must be made of.
-pub(super) fn step(
+fn step(
     library: &Library<'_>,
     transaction: &mut Transaction<'_>,
     target: &Target,
@@ -115,10 +180,10 @@ pub(super) fn step(
 ) -> Result<Step> {
     let Some(at) = library.images().iter().position(|image| image.record.id == target.id) else {
         // Removed before, by an earlier target or by someone else.
-        return Ok(Step::default());
+        return Ok(Step { skipped: target.if_dangling, ..Step::default() });
     };
     if target.if_dangling && !library.relations().is_dangling(at) {
-        return Ok(Step::default());
+        return Ok(Step { skipped: true, ..Step::default() });
     }
     let image = &library.images()[at];
     let record = &image.record;
@@ -145,7 +210,7 @@ pub(super) fn step(
     let parent = relations.parent(at).filter(|_| !options.no_prune);
     let parent = parent.map(|parent| library.images()[parent].record.id.clone());
     transaction.delete_image(&record.id).map_err(failure::storage)?;
-    Ok(Step { untagged: record.names.clone(), deleted, parent })
+    Ok(Step { untagged: record.names.clone(), deleted, parent, skipped: false })
 }
 
 /// The name to take from an image that has none or several, or `None` if the whole image goes.

@@ -8,8 +8,9 @@ use super::resolve::Lists;
 use crate::archive::{
     BlobOptions, SavedImage, SavedLayer, write_docker_archive, write_docker_dir, write_oci_archive,
 };
-use crate::engine::{Error, ErrorKind, ImageName, Result, SaveFormat, SaveOptions};
-use crate::image::{LayerId, Reference};
+use crate::engine::{Error, ErrorKind, Event, ImageName, Result, SaveFormat, SaveOptions};
+use crate::events::ImageAction;
+use crate::image::{ImageId, LayerId, Reference};
 use crate::storage::{Snapshot, Store};
 use crate::sys::Cancel;
 
@@ -20,6 +21,8 @@ pub(super) struct SavePlan {
     images: Vec<SavedImage>,
     /// For each image the IDs of its layers, base first.
     layers: Vec<Vec<LayerId>>,
+    /// What callers called the images, each name once.
+    called: Vec<(ImageId, String)>,
     options: SaveOptions,
 }
 
@@ -31,7 +34,8 @@ pub(super) fn plan(
     options: SaveOptions,
 ) -> Result<SavePlan> {
     let snapshot = library.snapshot().clone();
-    let mut plan = SavePlan { snapshot, images: Vec::new(), layers: Vec::new(), options };
+    let (images, layers, called) = (Vec::new(), Vec::new(), Vec::new());
+    let mut plan = SavePlan { snapshot, images, layers, called, options };
     let mut ids = Vec::new();
     for name in names {
         let found = library.lookup(name.as_str(), Lists::Instance)?;
@@ -39,6 +43,9 @@ pub(super) fn plan(
         let reference =
             if found.is_by_id() { None } else { Reference::parse(&found.resolved).ok() };
         let id = &found.image.record.id;
+        if plan.called.iter().all(|(_, called)| *called != found.resolved) {
+            plan.called.push((id.clone(), found.resolved.clone()));
+        }
         let at = match ids.iter().position(|known| known == id) {
             Some(at) => at,
             None => {
@@ -88,6 +95,14 @@ fn saved_image(library: &Library<'_>, at: usize) -> Result<(SavedImage, Vec<Laye
 }
 
 impl SavePlan {
+    /// The events of an export that begins now, in the order in which Podman writes them. There
+    /// they are called by a file; what is sent while it is made is in none, and so they are called
+    /// by the images' names.
+    pub(super) fn events(&self) -> Vec<Event> {
+        let event = |(id, name): &(ImageId, String)| Event::of_image(ImageAction::Save, id, name);
+        self.called.iter().rev().map(event).collect()
+    }
+
     /// Writes the archive. An error leaves it unfinished, which its reader must get to know.
     pub(super) fn write(&self, store: &Store, out: impl Write, cancel: &Cancel) -> io::Result<()> {
         let layer = |out: &mut dyn Write, image: usize, index: usize| {

@@ -4,11 +4,11 @@ use super::failure;
 use super::library::Library;
 use super::resolve::Lists;
 use crate::engine::{Error, ErrorKind, ImageName, Result};
-use crate::image::Reference;
+use crate::image::{ImageId, Reference};
 use crate::storage::Transaction;
 
 /// The name that the parameters `repo` and `tag` make; `latest` when `tag` is empty.
-fn joined(repo: &str, tag: &str) -> String {
+pub(super) fn joined(repo: &str, tag: &str) -> String {
     format!("{repo}:{}", if tag.is_empty() { "latest" } else { tag })
 }
 
@@ -60,13 +60,23 @@ pub(super) fn tag(
     transaction: &mut Transaction<'_>,
     name: &ImageName,
     target: &Reference,
-) -> Result<()> {
+) -> Result<ImageId> {
     let image = library.lookup(name.as_str(), Lists::Preferred)?.image;
     let target = target.to_string();
     let mut names = image.record.names.clone();
     names.retain(|known| *known != target);
     names.insert(0, target);
-    transaction.set_names(&image.record.id, names).map_err(failure::storage)
+    let id = image.record.id.clone();
+    transaction.set_names(&id, names).map_err(failure::storage)?;
+    Ok(id)
+}
+
+/// What an image has lost.
+#[derive(Debug)]
+pub(super) struct Untagged {
+    pub(super) image: ImageId,
+    /// In the order in which it had them.
+    pub(super) names: Vec<String>,
 }
 
 /// Takes `target`, or without it every name, from the image that `name` means.
@@ -75,18 +85,16 @@ pub(super) fn untag(
     transaction: &mut Transaction<'_>,
     name: &ImageName,
     target: Option<&Reference>,
-) -> Result<()> {
+) -> Result<Untagged> {
     let image = library.lookup(name.as_str(), Lists::Instance)?.image;
-    let mut names = image.record.names.clone();
-    match target.map(ToString::to_string) {
-        None => names.clear(),
-        Some(target) => {
-            let before = names.len();
-            names.retain(|known| *known != target);
-            if names.len() == before {
-                return Err(Error::new(ErrorKind::BadName, "tag not known").context(target));
-            }
-        }
+    let id = image.record.id.clone();
+    let names = image.record.names.clone();
+    let target = target.map(ToString::to_string);
+    let (lost, left): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|known| target.as_ref().is_none_or(|target| known == target));
+    if let Some(target) = target.filter(|_| lost.is_empty()) {
+        return Err(Error::new(ErrorKind::BadName, "tag not known").context(target));
     }
-    transaction.set_names(&image.record.id, names).map_err(failure::storage)
+    transaction.set_names(&id, left).map_err(failure::storage)?;
+    Ok(Untagged { image: id, names: lost })
 }

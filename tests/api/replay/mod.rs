@@ -272,6 +272,56 @@ async fn disk_usage() {
 }
 
 #[tokio::test]
+async fn events() {
+    for sample in Sample::all("events") {
+        if sample.status != 200 {
+            let engine = Fake::default().with_failure(failure(&sample, ""));
+            compare(&sample, &replay(&sample, engine).await);
+            continue;
+        }
+        let theirs = documents(&sample.body);
+        let answer = replay(&sample, Fake::answering(Value::Array(theirs.clone()))).await;
+        compare_head(&sample, &answer);
+        // As text, so that the order of the keys counts.
+        let lines: Vec<String> = theirs.iter().map(ToString::to_string).collect();
+        assert_eq!(answer.text(), lines.join("\n") + "\n", "{}", sample.name);
+    }
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_json::Deserializer::from_str(text).into_iter().map(Result::unwrap).collect()
+}
+
+/// The head and each event are sent when they are there; an old client gets what it needs.
+#[tokio::test]
+async fn a_stream_of_events_is_not_held_back() {
+    use http_body_util::BodyExt as _;
+
+    let sample =
+        Sample::all("events").into_iter().find(|it| it.name.ends_with("filtered")).unwrap();
+    let events = documents(&sample.body);
+    for (version, exit_code) in [("v6.0.0", None), ("v5.0.0", None), ("v4.3.1", Some("0"))] {
+        let engine = Arc::new(Fake::answering(Value::Array(events.clone())));
+        let target =
+            format!("/{version}/libpod/events?stream=&filters=%7B%22a%22%3A%5B%22b%22%5D%7D");
+        let calls = Arc::clone(&engine);
+        let response = respond(engine, crate::request("GET", &target)).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(calls.calls(), [r#"events None None true ["a=b"]"#]);
+        let mut body = response.into_body();
+        for event in &events {
+            let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            let ours: Value = serde_json::from_slice(&frame).unwrap();
+            let mut theirs = event.clone();
+            if let Some(code) = exit_code {
+                theirs["Actor"]["Attributes"]["containerExitCode"] = code.into();
+            }
+            assert_eq!(ours, theirs);
+        }
+    }
+}
+
+#[tokio::test]
 async fn scp() {
     for sample in Sample::all("scp") {
         let answer = replay(&sample, Fake::default()).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use imaged::engine::{
-    ChangeKind, ChangedPath, DiskUsageReport, Error, ErrorKind, GraphDriver, HistoryReport,
+    ChangeKind, ChangedPath, DiskUsageReport, Error, ErrorKind, Event, GraphDriver, HistoryReport,
     ImageDetails, ImageSummary, ImageUsage, PrunedImage, RemoveReport, SearchHit,
 };
 use jiff::Timestamp;
@@ -138,6 +138,28 @@ pub(crate) fn changes(document: &Value) -> Vec<ChangedPath> {
     };
     items(document)
         .map(|it| ChangedPath { path: text(&it["Path"]), kind: kind(number(&it["Kind"])) })
+        .collect()
+}
+
+pub(crate) fn events(document: &Value) -> Vec<Event> {
+    items(document)
+        .map(|event| {
+            let mut attributes: BTreeMap<String, String> = parsed(&event["Actor"]["Attributes"]);
+            let mut take = |key| attributes.remove(key).unwrap_or_default();
+            let nanosecond = number(&event["timeNano"]);
+            Event {
+                kind: text(&event["Type"]),
+                action: text(&event["Action"]),
+                id: text(&event["Actor"]["ID"]),
+                image: take("image"),
+                name: take("name"),
+                pod_id: take("podId"),
+                error: take("error"),
+                time: Timestamp::from_nanosecond(nanosecond.into()).unwrap(),
+                attributes,
+                ..Event::default()
+            }
+        })
         .collect()
 }
 

@@ -1,12 +1,14 @@
 //! The documents of the libpod routes.
 
 mod disk;
+mod event;
 mod image;
 mod remove;
 mod search;
 mod system;
 
 pub(crate) use disk::{Changed, DiskUsage};
+pub(crate) use event::Event;
 pub(crate) use image::{
     Commit, CommitRecord, History, Import, Inspect, Load, Resolved, Summary, Tree,
 };

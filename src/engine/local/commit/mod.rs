@@ -7,13 +7,15 @@ mod config;
 mod documents;
 mod lookup;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::resolve::Lists;
 use super::{Shared, failure, load, tagging};
-use crate::container::{self, Books};
+use crate::container::{self, Books, Settings};
 use crate::engine::{
-    CommitFormat, CommitOptions, CommitReport, Error, ErrorKind, Progress, Result,
+    CommitFormat, CommitOptions, CommitReport, Error, ErrorKind, Event, Progress, Result,
 };
 use crate::image::{ImageId, Reference};
 use crate::layer::Capture;
@@ -95,7 +97,25 @@ pub(super) fn commit(
     let id: ImageId = draft.id.clone();
     progress.tell("Writing manifest to image destination\n".to_owned());
     store.commit(vec![staged], vec![draft], cancel).map_err(failure::storage)?;
+    shared.events.tell_all(&[event(container, known.settings)]);
     Ok(CommitReport { id })
+}
+
+/// To Podman it is the container that something happens to.
+fn event(container: &storage::record::ContainerRecord, settings: Settings) -> Event {
+    let (image, pod_id, attributes) = match settings {
+        Settings::Podman(known) => (known.image_name, known.pod_id, known.labels),
+        Settings::Buildah(known) => (known.image, String::new(), BTreeMap::new()),
+        Settings::Runtime(_) | Settings::Unknown => Default::default(),
+    };
+    Event {
+        id: container.id.clone(),
+        name: container.names.first().cloned().unwrap_or_default(),
+        image,
+        pod_id,
+        attributes,
+        ..Event::now("container", "commit")
+    }
 }
 
 /// The name that the image is to have: the one under which a local image is found, or else a new one.

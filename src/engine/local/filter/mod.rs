@@ -4,7 +4,7 @@
 //! Keys, values and the texts of errors are Podman's (libimage).
 
 mod glob;
-mod until;
+pub(super) mod until;
 
 use jiff::Timestamp;
 

@@ -38,7 +38,7 @@ pub(super) fn parse(value: &str, now: &ZonedDateTime) -> Result<Timestamp> {
 }
 
 /// A date, with or without time and zone.
-fn date(value: &str, local: Offset) -> Option<Timestamp> {
+pub(in crate::engine::local) fn date(value: &str, local: Offset) -> Option<Timestamp> {
     let (value, offset) = match value.strip_suffix('Z') {
         Some(value) => (value, Offset::UTC),
         None => {
@@ -93,7 +93,7 @@ fn unix(value: &str) -> Option<Timestamp> {
 
 /// A duration as Go writes it, such as `1h30m` or `-1.5h`, in nanoseconds. `None` if it is not
 /// one, or does not fit into 64 bits.
-fn duration(text: &str) -> Option<i64> {
+pub(in crate::engine::local) fn duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
