@@ -29,6 +29,12 @@ impl Registries {
         let fits = self.entries.iter().filter(|entry| entry.fits(name));
         fits.max_by_key(|entry| entry.prefix.len())
     }
+
+    /// Why nothing is to be had from a registry that is blocked.
+    pub fn blocked(&self, entry: &RegistryEntry) -> String {
+        let [file, directory] = &self.origin;
+        format!("registry {} is blocked in {file} or {directory}", entry.prefix)
+    }
 }
 
 impl RegistryEntry {

@@ -1,17 +1,18 @@
 //! A client of one registry: how it is reached, as whom, and what it answers.
 
-use reqwest::header::AUTHORIZATION;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use tokio::sync::Mutex;
 
 use super::challenge::{Challenge, challenges};
 use super::error::{Error, ErrorKind, Result};
 use super::refusal::refusal;
+use super::token::{Token, TokenRequest};
 use super::{Settings, auth, http, tls};
 use crate::image::{Login, Logins};
-
-/// Longest answer of a token service, bytes.
-const TOKEN: usize = 1 << 20;
 
 /// How registries are to be asked.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +24,29 @@ pub struct Access {
     pub tls_verify: Option<bool>,
 }
 
-/// A registry that is about to be asked.
+/// What is to be asked of a registry.
+#[derive(Debug, Default)]
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Content,
+    /// What else, beside the client's own scope, the answer needs the right to.
+    pub(super) scope: Option<&'a str>,
+}
+
+/// The body of a request.
+#[derive(Debug, Default)]
+pub(super) enum Content {
+    #[default]
+    None,
+    /// Can be sent again.
+    Bytes(bytes::Bytes),
+    /// Can be sent once: a refusal ends it.
+    Stream(Body),
+}
+
+/// A registry that is about to be asked. Requests may run at the same time.
+#[derive(Debug)]
 pub(super) struct RegistryClient {
     http: Client,
     /// Scheme and host.
@@ -35,8 +58,9 @@ pub(super) struct RegistryClient {
     trusting: bool,
     /// What tokens are asked for.
     scope: Option<String>,
-    challenges: Vec<Challenge>,
-    bearer: Option<String>,
+    challenges: RwLock<Vec<Challenge>>,
+    /// By what they were asked for. Locked while a token is asked for, so that one request does.
+    tokens: Mutex<BTreeMap<String, Token>>,
 }
 
 impl RegistryClient {
@@ -56,10 +80,8 @@ impl RegistryClient {
             None => auth::of_host(settings, &key).await?,
         };
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
-        let name = host.to_owned();
         let mut client =
             Self::with_login(settings, &key, registry, host, access.tls_verify, login).await?;
-        client.name = name;
         client.scope = repository.map(|repository| format!("repository:{repository}:pull"));
         Ok(client)
     }
@@ -76,11 +98,20 @@ impl RegistryClient {
     ) -> Result<Self> {
         let entry = settings.registries.find(key);
         if let Some(entry) = entry.filter(|entry| entry.blocked) {
-            let [file, directory] = &settings.registries.origin;
-            let text = format!("registry {} is blocked in {file} or {directory}", entry.prefix);
-            return Err(Error::new(ErrorKind::BadRequest, text));
+            return Err(Error::new(ErrorKind::BadRequest, settings.registries.blocked(entry)));
         }
         let verify = tls_verify.unwrap_or(!entry.is_some_and(|entry| entry.insecure));
+        let how = Connection { registry, host, verify };
+        Self::connect(settings, how, login).await
+    }
+
+    /// A client that is told everything.
+    pub(super) async fn connect(
+        settings: &Settings,
+        how: Connection<'_>,
+        login: Login,
+    ) -> Result<Self> {
+        let Connection { registry, host, verify } = how;
         let base = Url::parse(&format!("https://{host}/"))
             .ok()
             .filter(|url| url.has_host() && url.path() == "/" && url.username().is_empty())
@@ -93,15 +124,25 @@ impl RegistryClient {
         let tls =
             tls.await.map_err(|error| Error::new(ErrorKind::Network, error.to_string()))??;
         Ok(Self {
-            http: http::client(&base, tls)?,
+            http: http::client(&base, tls, settings.silence)?,
             base,
             name: host.to_owned(),
             login,
             trusting: !verify,
             scope: None,
-            challenges: Vec::new(),
-            bearer: None,
+            challenges: RwLock::default(),
+            tokens: Mutex::default(),
         })
+    }
+
+    /// The same client, which asks for the right to `scope`.
+    pub(super) fn with_scope(self, scope: String) -> Self {
+        Self { scope: Some(scope), ..self }
+    }
+
+    /// The registry as messages name it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Finds out whether there is a registry, whether it uses TLS and what it wants to know.
@@ -116,12 +157,12 @@ impl RegistryClient {
         pinged.map_err(|error| error.context(place))
     }
 
-    async fn ping_once(&mut self) -> Result<()> {
-        let response = self.send(self.url("/v2/")?, false).await?;
+    async fn ping_once(&self) -> Result<()> {
+        let response = self.follow(self.url("/v2/")?, &Ask::default(), None).await?;
         if !matches!(response.status(), StatusCode::OK | StatusCode::UNAUTHORIZED) {
             return Err(refusal(response).await);
         }
-        self.challenges = challenges(response.headers());
+        self.learn(challenges(response.headers()));
         Ok(())
     }
 
@@ -129,41 +170,76 @@ impl RegistryClient {
     ///
     /// # Errors
     /// Of kind [`ErrorKind::Unauthorized`] if it is not.
-    pub(super) async fn check_login(&mut self) -> Result<()> {
+    pub(super) async fn check_login(&self) -> Result<()> {
         let response = self.get("/v2/").await?;
         if response.status() == StatusCode::OK { Ok(()) } else { Err(refusal(response).await) }
     }
 
     /// Asks for a path with its query, as whom the registry wanted to know. Needs a
     /// [`ping`](Self::ping). Whatever the status.
-    pub(super) async fn get(&mut self, target: &str) -> Result<Response> {
-        self.authorize().await?;
-        self.send(self.url(target)?, true).await
+    pub(super) async fn get(&self, target: &str) -> Result<Response> {
+        self.ask(self.url(target)?, Ask::default()).await
     }
 
     /// As [`get`](Self::get), as nobody.
     pub(super) async fn get_as_nobody(&self, target: &str) -> Result<Response> {
-        self.send(self.url(target)?, false).await
+        self.follow(self.url(target)?, &Ask::default(), None).await
     }
 
-    fn url(&self, target: &str) -> Result<Url> {
+    /// The address of a path, with its query, on the registry.
+    ///
+    /// # Errors
+    /// A target may not lead to another host, as `//host` would.
+    pub(super) fn url(&self, target: &str) -> Result<Url> {
         let url = self.base.join(target).ok();
-        // A target may not lead to another host, as `//host` would.
         url.filter(|url| same_origin(url, &self.base)).ok_or_else(|| {
             Error::new(ErrorKind::Answer, format!("invalid path {target:?} on {}", self.name))
         })
     }
 
-    /// Sends a request and follows where the answer leads. Only the registry itself is told who
-    /// asks.
-    async fn send(&self, mut url: Url, authorized: bool) -> Result<Response> {
+    /// Asks as whom the registry wants to know, and once more if it wants another token. Redirects
+    /// of what only reads are followed. Whatever the status.
+    ///
+    /// `url` is the registry's, or one that it gave for an upload; only the registry itself is told
+    /// who asks. Needs a [`ping`](Self::ping).
+    pub(super) async fn ask(&self, url: Url, mut ask: Ask<'_>) -> Result<Response> {
+        if let Content::Stream(_) = ask.body {
+            let proof = self.proof(ask.scope, None).await?;
+            let Content::Stream(body) = std::mem::take(&mut ask.body) else {
+                return Err(Error::new(ErrorKind::BadRequest, "there is no body"));
+            };
+            let request = self.request(&url, &ask, proof.as_ref()).body(body);
+            return request.send().await.map_err(|error| http::failed(&url, &error));
+        }
+        let proof = self.proof(ask.scope, None).await?;
+        let response = self.follow(url.clone(), &ask, proof.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || !same_origin(&url, &self.base) {
+            return Ok(response);
+        }
+        // A token may be too old by now, or not be good for this; a registry may want to know who
+        // asks only now.
+        let found = challenges(response.headers());
+        let wanted = found.iter().find(|it| it.scheme == "bearer");
+        let new = self.understood().is_none() && !found.is_empty();
+        if !new && (wanted.is_none() || !matches!(proof, Some(Proof::Bearer(_)))) {
+            return Ok(response);
+        }
+        self.learn(found);
+        let again = self.proof(ask.scope, proof.as_ref()).await?;
+        if again.is_none() || again == proof {
+            return Ok(response);
+        }
+        drop(response);
+        self.follow(url, &ask, again.as_ref()).await
+    }
+
+    /// Sends a request and follows where the answer leads.
+    async fn follow(&self, mut url: Url, ask: &Ask<'_>, proof: Option<&Proof>) -> Result<Response> {
+        let reads = matches!(ask.method, Method::GET | Method::HEAD);
         for _ in 0..=http::REDIRECTS {
-            let mut request = self.http.get(url.clone());
-            if authorized && same_origin(&url, &self.base) {
-                request = self.prove(request);
-            }
+            let request = self.request(&url, ask, proof);
             let response = request.send().await.map_err(|error| http::failed(&url, &error))?;
-            match http::redirect(&response)? {
+            match http::redirect(&response).map(|to| to.filter(|_| reads))? {
                 Some(to) => url = to,
                 None => return Ok(response),
             }
@@ -172,87 +248,91 @@ impl RegistryClient {
         Err(Error::new(ErrorKind::Answer, text).context(format!("Get {:?}", http::shown(&url))))
     }
 
-    fn prove(&self, request: RequestBuilder) -> RequestBuilder {
-        if let Some(token) = &self.bearer {
-            return request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        // With several challenges the first that is understood counts.
-        match self.understood().map(|challenge| &*challenge.scheme) {
+    /// A request without its body, if that is a stream.
+    fn request(&self, url: &Url, ask: &Ask<'_>, proof: Option<&Proof>) -> RequestBuilder {
+        let request =
+            self.http.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
+        let request = match &ask.body {
+            Content::Bytes(bytes) => request.body(bytes.clone()),
+            Content::None | Content::Stream(_) => request,
+        };
+        match proof.filter(|_| same_origin(url, &self.base)) {
+            Some(Proof::Bearer(token)) => request.header(AUTHORIZATION, format!("Bearer {token}")),
             // Also as nobody, as the tools do.
-            Some("basic") => request.basic_auth(&self.login.username, Some(&self.login.password)),
-            _ => request,
-        }
-    }
-
-    fn understood(&self) -> Option<&Challenge> {
-        self.challenges.iter().find(|it| matches!(&*it.scheme, "basic" | "bearer"))
-    }
-
-    /// Gets a token, if the registry wants one and there is none yet.
-    async fn authorize(&mut self) -> Result<()> {
-        let Some(challenge) = self.understood() else { return Ok(()) };
-        if challenge.scheme == "bearer" && self.bearer.is_none() {
-            self.bearer = Some(self.token(challenge).await?);
-        }
-        Ok(())
-    }
-
-    async fn token(&self, challenge: &Challenge) -> Result<String> {
-        let failed =
-            |text: String| Error::new(ErrorKind::Answer, text).context("requesting bearer token");
-        let realm = challenge.parameter("realm").unwrap_or_default();
-        let url = Url::parse(realm).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let Some(mut url) = url else {
-            return Err(failed(format!("invalid realm {realm:?} in bearer challenge")));
-        };
-        let login = &self.login;
-        if url.scheme() == "http" && !self.trusting && !login.is_empty() {
-            return Err(failed(format!("credentials are not sent to {realm:?} without TLS")));
-        }
-        let service = challenge.parameter("service").unwrap_or_default();
-        let mut fields = Vec::new();
-        let mut field = |name, value: &str| {
-            if !value.is_empty() {
-                fields.push((name, value.to_owned()));
+            Some(Proof::Basic) => {
+                request.basic_auth(&self.login.username, Some(&self.login.password))
             }
-        };
-        field("service", service);
-        field("scope", self.scope.as_deref().unwrap_or_default());
-        let request = if login.identity_token.is_empty() {
-            field("account", &login.username);
-            url.query_pairs_mut().extend_pairs(&fields);
-            let request = self.http.get(url.clone());
-            if login.username.is_empty() || login.password.is_empty() {
-                request
-            } else {
-                request.basic_auth(&login.username, Some(&login.password))
-            }
-        } else {
-            field("grant_type", "refresh_token");
-            field("refresh_token", &login.identity_token);
-            field("client_id", "containers/image");
-            // The encoding of forms and of queries is one.
-            let mut form = Url::parse("http://form/").map_err(|error| failed(error.to_string()))?;
-            form.query_pairs_mut().extend_pairs(&fields);
-            self.http
-                .post(url.clone())
-                .header("Content-Type", "application/x-www-form-urlencoded")
-                .body(form.query().unwrap_or_default().to_owned())
-        };
-        let response = request.send().await.map_err(|error| http::failed(&url, &error))?;
-        if response.status() != StatusCode::OK {
-            return Err(refusal(response).await.context("requesting bearer token"));
+            None => request,
         }
-        #[derive(Deserialize)]
-        struct Token {
-            #[serde(default)]
-            token: String,
-            #[serde(default)]
-            access_token: String,
+    }
+
+    /// What proves who asks, as far as the registry wants to know. A token like that of `refused`
+    /// is not used again.
+    async fn proof(&self, extra: Option<&str>, refused: Option<&Proof>) -> Result<Option<Proof>> {
+        let Some(challenge) = self.understood() else { return Ok(None) };
+        if challenge.scheme == "basic" {
+            return Ok(Some(Proof::Basic));
         }
-        let token: Token = serde_json::from_slice(&http::body(response, TOKEN).await?)
-            .map_err(|_| failed("the answer is not a token".to_owned()))?;
-        Ok(if token.token.is_empty() { token.access_token } else { token.token })
+        let mut scopes: Vec<&str> = self.scope.as_deref().into_iter().chain(extra).collect();
+        if refused.is_some()
+            && let Some(wanted) = challenge.parameter("scope")
+            && scopes.is_empty()
+        {
+            scopes.push(wanted);
+        }
+        let key = scopes.join(" ");
+        let mut tokens = self.tokens.lock().await;
+        if let Some(token) = tokens.get(&key).and_then(Token::current)
+            && refused != Some(&Proof::Bearer(token.to_owned()))
+        {
+            return Ok(Some(Proof::Bearer(token.to_owned())));
+        }
+        let request = TokenRequest {
+            http: &self.http,
+            login: &self.login,
+            trusting: self.trusting,
+            challenge: &challenge,
+            scopes: &scopes,
+        };
+        let token = request.send().await?;
+        let proof = Proof::Bearer(token.text.clone());
+        tokens.insert(key, token);
+        Ok(Some(proof))
+    }
+
+    /// The first challenge that is understood.
+    fn understood(&self) -> Option<Challenge> {
+        let challenges = self.challenges.read().unwrap_or_else(PoisonError::into_inner);
+        challenges.iter().find(|it| matches!(&*it.scheme, "basic" | "bearer")).cloned()
+    }
+
+    fn learn(&self, challenges: Vec<Challenge>) {
+        *self.challenges.write().unwrap_or_else(PoisonError::into_inner) = challenges;
+    }
+}
+
+/// Which host is asked, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection<'a> {
+    /// The registry as the files of the host know it.
+    pub(super) registry: &'a str,
+    /// The host that serves it, with a port if need be.
+    pub(super) host: &'a str,
+    /// Whether certificates are checked. If not, plain HTTP will do where there is no TLS.
+    pub(super) verify: bool,
+}
+
+/// What is sent to prove who asks.
+#[derive(Clone, PartialEq, Eq)]
+enum Proof {
+    /// The client's login.
+    Basic,
+    Bearer(String),
+}
+
+impl std::fmt::Debug for Proof {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Basic) { "Basic" } else { "Bearer" })
     }
 }
 

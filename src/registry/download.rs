@@ -35,7 +35,7 @@ pub async fn download(url: &str, limit: u64) -> Result<Download> {
             "https" => trusting_the_system().await?,
             other => return Err(asked(format!("unsupported protocol scheme {other:?}"))),
         };
-        let request = http::client(&url, tls)?.get(url.clone());
+        let request = http::client(&url, tls, super::SILENCE)?.get(url.clone());
         let response = request.send().await.map_err(|error| http::failed(&url, &error))?;
         if let Some(to) = http::redirect(&response)? {
             url = to;

@@ -14,16 +14,15 @@ use super::error::{Error, ErrorKind, Result};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Longest silence of a server that owes an answer, or the rest of it.
-const SILENCE: Duration = Duration::from_secs(120);
 /// Redirects that are followed; as many as Go's client follows.
 pub(super) const REDIRECTS: usize = 10;
 
-/// A client for the host of `url`. Redirects are left to the caller.
+/// A client for the host of `url`. Redirects are left to the caller. A server that owes an answer,
+/// or the rest of it, may be silent for `silence`.
 ///
 /// The proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), except, as in
 /// Go, for the machine itself.
-pub(super) fn client(url: &Url, tls: ClientConfig) -> Result<Client> {
+pub(super) fn client(url: &Url, tls: ClientConfig, silence: Duration) -> Result<Client> {
     let builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
@@ -32,7 +31,7 @@ pub(super) fn client(url: &Url, tls: ClientConfig) -> Result<Client> {
         .referer(false)
         .user_agent(concat!("imaged/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .read_timeout(SILENCE);
+        .read_timeout(silence);
     let builder = if is_loopback(url) { builder.no_proxy() } else { builder };
     builder.build().map_err(|error| Error::new(ErrorKind::Network, innermost(&error)))
 }

@@ -8,6 +8,7 @@
 //! | `auth` | the host's own logins |
 //! | `challenge`, `refusal` | what registries say when they do not do what they were asked |
 //! | `http` | the client: time-outs, proxies, redirects, words for what goes wrong |
+//! | `token` | bearer tokens |
 //! | `tls` | whom to trust |
 //! | [`error`] | what went wrong |
 //!
@@ -23,14 +24,19 @@ mod http;
 mod refusal;
 pub mod search;
 mod tls;
+mod token;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::image::Registries;
 pub use client::{Access, check_login};
 pub use download::{Download, download};
 pub use error::{Error, ErrorKind};
 pub use search::{Hit, search, search_tags};
+
+/// How long a server may be silent if nobody says.
+pub const SILENCE: Duration = Duration::from_secs(120);
 
 /// What the host says about other servers.
 #[derive(Debug, Clone)]
@@ -45,6 +51,8 @@ pub struct Settings {
     pub certs_directories: Vec<PathBuf>,
     /// Longest body that is downloaded for an import, bytes.
     pub download_limit: u64,
+    /// How long a server that owes an answer, or the rest of it, may be silent.
+    pub silence: Duration,
 }
 
 impl Default for Settings {
@@ -54,6 +62,7 @@ impl Default for Settings {
             auth_files: Vec::new(),
             certs_directories: Vec::new(),
             download_limit: u64::MAX,
+            silence: SILENCE,
         }
     }
 }
