@@ -1,6 +1,6 @@
-//! `registries.conf`: how names without a registry are looked up, and which registries are insecure
-//! or blocked. Mirrors and other locations are not read. Beside it, where logins and certificates
-//! of registries are.
+//! `registries.conf`: how names without a registry are looked up, which registries are insecure or
+//! blocked, and where else their images are. Beside it, where logins and certificates of registries
+//! are.
 //!
 //! The files, lowest priority first: the main file (`CONTAINERS_REGISTRIES_CONF`, else the user's, else
 //! `/etc`, else `/usr/share`), the drop-ins of `/etc/containers/registries.conf.d`, those of the
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::toml_file::{drop_ins, first, parse, read, read_optional};
 use super::{Error, Host};
-use crate::image::{Registries, RegistryEntry, ShortNames};
+use crate::image::{Mirror, MirrorPulls, Registries, RegistryEntry, ShortNames};
 
 #[derive(Deserialize, Default)]
 struct File {
@@ -26,6 +26,8 @@ struct File {
     registry: Vec<Table>,
     #[serde(rename = "credential-helpers")]
     credential_helpers: Option<Vec<String>>,
+    #[serde(rename = "short-name-mode")]
+    short_name_mode: Option<String>,
 }
 
 /// One `[[registry]]`.
@@ -37,6 +39,21 @@ struct Table {
     location: String,
     insecure: bool,
     blocked: bool,
+    #[serde(rename = "mirror")]
+    mirrors: Vec<MirrorTable>,
+    #[serde(rename = "mirror-by-digest-only")]
+    mirror_by_digest_only: bool,
+}
+
+/// One `[[registry.mirror]]`.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct MirrorTable {
+    location: String,
+    insecure: bool,
+    #[serde(rename = "pull-from-mirror")]
+    pulls: String,
 }
 
 /// The old format, `[registries.search] registries = […]`, still read by the tools. Its other
@@ -82,11 +99,12 @@ pub(super) fn load(host: &Host) -> Result<(ShortNames, Registries), Error> {
         ..Registries::default()
     };
     if let Some((path, text)) = &main {
-        add(&mut names, &mut registries, parse(path, text)?);
+        add(&mut names, &mut registries, path, text)?;
     }
     for dir in [Some(etc), user].into_iter().flatten() {
         for path in drop_ins(&[dir.join("registries.conf.d")])? {
-            add(&mut names, &mut registries, parse(&path, &read(&path)?)?);
+            let text = read(&path)?;
+            add(&mut names, &mut registries, &path, &text)?;
         }
     }
     let cache = if host.is_rootless() {
@@ -97,7 +115,7 @@ pub(super) fn load(host: &Host) -> Result<(ShortNames, Registries), Error> {
     if let Some(path) = cache.map(|dir| dir.join("short-name-aliases.conf"))
         && let Some(text) = read_optional(&path)?
     {
-        add(&mut names, &mut registries, parse(&path, &text)?);
+        add(&mut names, &mut registries, &path, &text)?;
     }
     Ok((names, registries))
 }
@@ -132,7 +150,14 @@ pub(super) fn certs_directories(host: &Host) -> Vec<PathBuf> {
     user.into_iter().chain(system).collect()
 }
 
-fn add(names: &mut ShortNames, registries: &mut Registries, file: File) {
+/// Adds what a file says to what files below it say.
+fn add(
+    names: &mut ShortNames,
+    registries: &mut Registries,
+    path: &Path,
+    text: &str,
+) -> Result<(), Error> {
+    let file: File = parse(path, text)?;
     let old = file.registries.unwrap_or(Version1 { search: None, insecure: None, block: None });
     if let Some(search) = file.search.or(old.search.map(|search| search.registries)) {
         names.search = search;
@@ -142,11 +167,15 @@ fn add(names: &mut ShortNames, registries: &mut Registries, file: File) {
     }
     for table in file.registry {
         // Without a prefix it is about its own location.
+        let location = table.location.trim_end_matches('/').to_owned();
         let prefix = if table.prefix.is_empty() { table.location } else { table.prefix };
         *entry(registries, &prefix) = RegistryEntry {
             prefix: prefix.trim_end_matches('/').to_owned(),
             insecure: table.insecure,
             blocked: table.blocked,
+            location,
+            mirrors: table.mirrors.into_iter().map(mirror).collect(),
+            mirror_by_digest_only: table.mirror_by_digest_only,
         };
     }
     for prefix in old.insecure.unwrap_or_default().registries {
@@ -160,9 +189,24 @@ fn add(names: &mut ShortNames, registries: &mut Registries, file: File) {
         if target.is_empty() {
             names.aliases.remove(&name);
         } else {
+            names.alias_files.insert(name.clone(), path.to_string_lossy().into_owned());
             names.aliases.insert(name, target);
         }
     }
+    if let Some(mode) = file.short_name_mode {
+        names.enforcing = mode == "enforcing";
+    }
+    Ok(())
+}
+
+fn mirror(table: MirrorTable) -> Mirror {
+    let pulls = match &*table.pulls {
+        "digest-only" => MirrorPulls::DigestOnly,
+        "tag-only" => MirrorPulls::TagOnly,
+        _ => MirrorPulls::All,
+    };
+    let location = table.location.trim_end_matches('/').to_owned();
+    Mirror { location, insecure: table.insecure, pulls }
 }
 
 /// The table for exactly this prefix: a later one takes the place of an earlier one.
@@ -201,7 +245,11 @@ mod tests {
         let unplace = |text: String| text.replace(root.path().to_str().unwrap(), "ROOT");
         match load(&host) {
             Ok((names, registries)) => Ok((
-                ShortNames { config_path: names.config_path.map(unplace), ..names },
+                ShortNames {
+                    config_path: names.config_path.map(unplace),
+                    alias_files: BTreeMap::new(),
+                    ..names
+                },
                 Registries { origin: registries.origin.map(unplace), ..registries },
             )),
             Err(error) => Err(unplace(error.to_string())),
@@ -213,6 +261,7 @@ mod tests {
             aliases: aliases.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect(),
             search: search.iter().map(ToString::to_string).collect(),
             config_path: Some(path.into()),
+            ..ShortNames::default()
         }
     }
 
@@ -264,7 +313,9 @@ mod tests {
             "etc/containers/registries.conf",
             "credential-helpers=['x']\n\
              [[registry]]\nlocation='a.io/'\ninsecure=true\n\
-             [[registry]]\nprefix='*.b.io'\nblocked=true\n[[registry.mirror]]\nlocation='m'\n\
+             [[registry]]\nprefix='*.b.io'\nblocked=true\nmirror-by-digest-only=true\n\
+             [[registry.mirror]]\nlocation='m/'\n[[registry.mirror]]\nlocation='n'\n\
+             insecure=true\npull-from-mirror='digest-only'\n\
              [[registry]]\nprefix='c.io'\nlocation='d.io'\ninsecure=true\nblocked=true",
         );
         let drop_in = ("etc/containers/registries.conf.d/1.conf", "[[registry]]\nlocation='c.io'");
@@ -272,13 +323,24 @@ mod tests {
             prefix: prefix.into(),
             insecure,
             blocked,
+            ..RegistryEntry::default()
         };
+        let at = |entry: RegistryEntry| RegistryEntry { location: entry.prefix.clone(), ..entry };
+        let mirror =
+            |location: &str, insecure, pulls| Mirror { location: location.into(), insecure, pulls };
         let (_, registries) = load_both(&[main, drop_in], &[]).unwrap();
         let expected = Registries {
             entries: vec![
-                entry("a.io", true, false),
-                entry("*.b.io", false, true),
-                entry("c.io", false, false),
+                at(entry("a.io", true, false)),
+                RegistryEntry {
+                    mirrors: vec![
+                        mirror("m", false, MirrorPulls::All),
+                        mirror("n", true, MirrorPulls::DigestOnly),
+                    ],
+                    mirror_by_digest_only: true,
+                    ..entry("*.b.io", false, true)
+                },
+                at(entry("c.io", false, false)),
             ],
             credential_helpers: vec!["x".into()],
             origin: [

@@ -65,6 +65,11 @@ impl Logins {
         if let Some(login) = &self.everywhere {
             return Some(login.clone());
         }
+        self.of(name)
+    }
+
+    /// As [`find`](Self::find), of those that are not for every registry.
+    pub fn of(&self, name: &str) -> Option<Login> {
         if self.named.is_empty() {
             return None;
         }

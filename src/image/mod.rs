@@ -33,5 +33,5 @@ pub use login::{Login, Logins, login_key, login_keys};
 pub use manifest::{Descriptor, Manifest, ManifestError, ManifestKind, media_type};
 pub use platform::Platform;
 pub use reference::{Reference, ReferenceError};
-pub use registries::{Registries, RegistryEntry};
+pub use registries::{Mirror, MirrorPulls, PullSource, Registries, RegistryEntry};
 pub use shortnames::ShortNames;

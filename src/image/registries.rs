@@ -1,5 +1,7 @@
 //! What `registries.conf` says about single registries.
 
+use super::{Reference, ReferenceError};
+
 /// The `[[registry]]` tables of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registries {
@@ -21,6 +23,44 @@ pub struct RegistryEntry {
     pub insecure: bool,
     /// Nothing is pulled from there.
     pub blocked: bool,
+    /// What stands in place of the prefix in the references that are asked for; empty: the prefix.
+    pub location: String,
+    /// Where else its images can be had, in the order in which they are tried.
+    pub mirrors: Vec<Mirror>,
+    /// Mirrors are used for references with digests only.
+    pub mirror_by_digest_only: bool,
+}
+
+/// Another place with the images of a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mirror {
+    /// What stands in place of the prefix.
+    pub location: String,
+    /// As that of a registry.
+    pub insecure: bool,
+    /// What it is used for.
+    pub pulls: MirrorPulls,
+}
+
+/// What a mirror is used for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MirrorPulls {
+    /// Every reference.
+    #[default]
+    All,
+    /// References with digests.
+    DigestOnly,
+    /// References without.
+    TagOnly,
+}
+
+/// A place where an image can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullSource {
+    /// What to ask for there.
+    pub reference: Reference,
+    /// Certificates are not checked, and if there is no TLS, plain HTTP will do.
+    pub insecure: bool,
 }
 
 impl Registries {
@@ -28,6 +68,45 @@ impl Registries {
     pub fn find(&self, name: &str) -> Option<&RegistryEntry> {
         let fits = self.entries.iter().filter(|entry| entry.fits(name));
         fits.max_by_key(|entry| entry.prefix.len())
+    }
+
+    /// Where `reference`, a full one, can be had: mirrors first, its own registry last. Whether that
+    /// is blocked does not matter here.
+    ///
+    /// # Errors
+    /// If the reference makes none together with a location.
+    pub fn pull_sources(&self, reference: &Reference) -> Result<Vec<PullSource>, ReferenceError> {
+        let name = reference.to_string();
+        let Some(entry) = self.find(&name) else {
+            return Ok(vec![PullSource { reference: reference.clone(), insecure: false }]);
+        };
+        let by_digest = reference.digest().is_some();
+        let serves = |mirror: &&Mirror| match mirror.pulls {
+            _ if entry.mirror_by_digest_only && !by_digest => false,
+            MirrorPulls::All => true,
+            MirrorPulls::DigestOnly => by_digest,
+            MirrorPulls::TagOnly => !by_digest,
+        };
+        let mirrors = entry.mirrors.iter().filter(serves);
+        let mut places: Vec<(&str, bool)> =
+            mirrors.map(|mirror| (&*mirror.location, mirror.insecure)).collect();
+        places.push((&entry.location, entry.insecure));
+        let source = |(location, insecure): (&str, bool)| {
+            let reference = entry
+                .rewritten(&name, location)
+                .map_or_else(|| Ok(reference.clone()), |text| Reference::normalize_docker(&text))?;
+            Ok(PullSource { reference, insecure })
+        };
+        places.into_iter().map(source).collect()
+    }
+
+    /// What is asked for to write to `reference`, a full one: never a mirror.
+    ///
+    /// # Errors
+    /// As of [`pull_sources`](Self::pull_sources).
+    pub fn push_target(&self, reference: &Reference) -> Result<PullSource, ReferenceError> {
+        let own = PullSource { reference: reference.clone(), insecure: false };
+        Ok(self.pull_sources(reference)?.pop().unwrap_or(own))
     }
 
     /// Why nothing is to be had from a registry that is blocked.
@@ -39,6 +118,11 @@ impl Registries {
 
 impl RegistryEntry {
     fn fits(&self, name: &str) -> bool {
+        self.rest(name).is_some()
+    }
+
+    /// What follows the prefix.
+    fn rest<'a>(&self, name: &'a str) -> Option<&'a str> {
         let rest = match self.prefix.strip_prefix('*') {
             Some(domain) => name
                 .find(domain)
@@ -46,13 +130,72 @@ impl RegistryEntry {
                 .map(|at| &name[at + domain.len()..]),
             None => name.strip_prefix(&self.prefix),
         };
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '@']))
+        rest.filter(|rest| rest.is_empty() || rest.starts_with(['/', ':', '@']))
+    }
+
+    /// A name with `location` in place of the prefix. `None`: it stays as it is.
+    fn rewritten(&self, name: &str, location: &str) -> Option<String> {
+        let location = location.trim_end_matches('/');
+        if location.is_empty() || location == self.prefix {
+            return None;
+        }
+        Some(format!("{location}{}", self.rest(name)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mirrors_come_first() {
+        let mirror = |location: &str, pulls| Mirror {
+            location: location.into(),
+            insecure: location.starts_with("127"),
+            pulls,
+        };
+        let registries = Registries {
+            entries: vec![
+                RegistryEntry {
+                    prefix: "a.io/ns".into(),
+                    location: "real.io/x/".into(),
+                    mirrors: vec![
+                        mirror("127.0.0.1:5000/m", MirrorPulls::All),
+                        mirror("d.io", MirrorPulls::DigestOnly),
+                        mirror("t.io", MirrorPulls::TagOnly),
+                    ],
+                    ..RegistryEntry::default()
+                },
+                RegistryEntry {
+                    prefix: "*.b.io".into(),
+                    location: "c.io/b".into(),
+                    mirrors: vec![mirror("m.io", MirrorPulls::All)],
+                    mirror_by_digest_only: true,
+                    insecure: true,
+                    ..RegistryEntry::default()
+                },
+                RegistryEntry { prefix: "*.w.io".into(), ..RegistryEntry::default() },
+            ],
+            ..Registries::default()
+        };
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (name, expected) in [
+            ("z.io/ns/i:1", "z.io/ns/i:1"),
+            ("a.io/ns/i:1", "127.0.0.1:5000/m/i:1! t.io/i:1 real.io/x/i:1"),
+            ("a.io/ns/i@D", "127.0.0.1:5000/m/i@D! d.io/i@D real.io/x/i@D"),
+            ("s.b.io/i:1", "c.io/b/i:1!"),
+            ("s.b.io/i@D", "m.io/i@D c.io/b/i@D!"),
+            ("s.w.io/i:1", "s.w.io/i:1"),
+        ] {
+            let reference = Reference::parse(&name.replace('D', &digest)).unwrap();
+            let sources = registries.pull_sources(&reference).unwrap();
+            let text =
+                |it: &PullSource| format!("{}{}", it.reference, if it.insecure { "!" } else { "" });
+            let found: Vec<_> = sources.iter().map(text).collect();
+            assert_eq!(found.join(" ").replace(&digest, "D"), expected, "{name}");
+            assert_eq!(registries.push_target(&reference).ok(), sources.last().cloned(), "{name}");
+        }
+    }
 
     #[test]
     fn the_longest_prefix_counts() {

@@ -16,6 +16,11 @@ pub struct ShortNames {
     pub search: Vec<String>,
     /// The main file, for messages.
     pub config_path: Option<String>,
+    /// For each alias the file it is from, for messages.
+    pub alias_files: BTreeMap<String, String>,
+    /// Whether somebody has to choose where several search registries could be meant. Nobody can
+    /// be asked here.
+    pub enforcing: bool,
 }
 
 impl ShortNames {
@@ -46,6 +51,30 @@ impl ShortNames {
             && !candidates.contains(&docker)
         {
             candidates.push(docker);
+        }
+        Ok(candidates)
+    }
+
+    /// How the candidates for a pull of `name` were found. `None` if it has just one meaning.
+    pub fn description(&self, name: &str) -> Option<String> {
+        let parsed = Reference::parse(name).ok().filter(Reference::is_short)?;
+        let short = parsed.repository();
+        if self.aliases.contains_key(&short) {
+            let file = self.alias_files.get(&short).map_or("", String::as_str);
+            return Some(format!("Resolved {name:?} as an alias ({file})"));
+        }
+        let file = self.config_path.as_deref().unwrap_or_default();
+        Some(format!("Resolving {name:?} using unqualified-search registries ({file})"))
+    }
+
+    /// As [`pull_candidates`](Self::pull_candidates), for a pull that is made.
+    ///
+    /// # Errors
+    /// Also if somebody would have to be asked.
+    pub fn chosen_candidates(&self, name: &str) -> Result<Vec<Reference>, ResolveError> {
+        let candidates = self.pull_candidates(name)?;
+        if self.enforcing && candidates.len() > 1 {
+            return Err(ResolveError::CannotAsk);
         }
         Ok(candidates)
     }
@@ -88,6 +117,9 @@ pub enum ResolveError {
         /// What about it.
         source: ReferenceError,
     },
+    /// Somebody has to choose among search registries.
+    #[error("short-name resolution enforced but cannot prompt without a TTY")]
+    CannotAsk,
     /// It is short, and nothing says what it is short for.
     #[error(
         "short-name {name:?} did not resolve to an alias and no unqualified-search registries are \

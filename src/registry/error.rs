@@ -2,6 +2,7 @@
 //! them.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Shorthand for results of this module.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -19,6 +20,25 @@ pub enum ErrorKind {
     Answer,
 }
 
+/// What a registry said no with, where it said so in its protocol's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody knows who asks.
+    Unauthorized,
+    /// Who asks may not.
+    Denied,
+    /// There is no such repository, manifest, blob or upload.
+    Unknown,
+    /// The registry does not do that.
+    Unsupported,
+    /// Too often.
+    TooManyRequests,
+    /// Not now.
+    Unavailable,
+    /// What was sent is wrong.
+    Invalid,
+}
+
 /// A failure with a chain of texts, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -27,12 +47,24 @@ pub struct Error {
     chain: Vec<String>,
     /// What the innermost error is called where its text does not show it.
     cause: Option<String>,
+    refusal: Option<Refusal>,
+    /// It may go better next time.
+    transient: bool,
+    /// How long the server wants to be left alone.
+    retry_after: Option<Duration>,
 }
 
 impl Error {
     /// A failure with a single text.
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, chain: vec![text.into()], cause: None }
+        Self {
+            kind,
+            chain: vec![text.into()],
+            cause: None,
+            refusal: None,
+            transient: false,
+            retry_after: None,
+        }
     }
 
     /// The same failure with one more text in front.
@@ -52,6 +84,33 @@ impl Error {
     #[must_use]
     pub(crate) fn flattened(self) -> Self {
         Self::new(self.kind, self.to_string())
+    }
+
+    /// The same failure, which is a registry's no.
+    #[must_use]
+    pub(crate) fn with_refusal(self, refusal: Option<Refusal>) -> Self {
+        Self { refusal, ..self }
+    }
+
+    /// The same failure, which may not be one next time, after a while if the server said so.
+    #[must_use]
+    pub(crate) fn transient(self, retry_after: Option<Duration>) -> Self {
+        Self { transient: true, retry_after, ..self }
+    }
+
+    /// Whether it may go better next time.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What the registry said no with.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
     }
 
     /// What it means.

@@ -98,8 +98,17 @@ pub(super) fn shown(url: &Url) -> String {
 /// Why there is no answer from `url`, in Go's words.
 pub(super) fn failed(url: &Url, error: &reqwest::Error) -> Error {
     let error = match reason(url, error) {
-        (place, Some(reason)) => Error::new(ErrorKind::Network, reason).context(place),
-        (reason, None) => Error::new(ErrorKind::Network, reason),
+        // Names and certificates are not better a moment later.
+        (place, Some(reason)) if place == "dial tcp" => {
+            Error::new(ErrorKind::Network, reason).context(place)
+        }
+        (reason, None) if reason.starts_with("tls: ") || reason.starts_with("http: ") => {
+            Error::new(ErrorKind::Network, reason)
+        }
+        (place, Some(reason)) => {
+            Error::new(ErrorKind::Network, reason).context(place).transient(None)
+        }
+        (reason, None) => Error::new(ErrorKind::Network, reason).transient(None),
     };
     error.context(format!("Get {:?}", shown(url)))
 }

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`download()`] | one body from a URL that a caller names |
 //! | [`client`] | one registry: how it is reached, as whom |
+//! | [`sources`] | where an image can be had: mirrors, its registry |
+//! | [`repository`] | reading of manifests and blobs |
+//! | [`retry`] | trying again |
 //! | [`mod@search`] | what registries have |
 //! | `auth` | the host's own logins |
 //! | `challenge`, `refusal` | what registries say when they do not do what they were asked |
@@ -22,7 +25,10 @@ pub mod download;
 pub mod error;
 mod http;
 mod refusal;
+pub mod repository;
+pub mod retry;
 pub mod search;
+pub mod sources;
 mod tls;
 mod token;
 
@@ -32,8 +38,11 @@ use std::time::Duration;
 use crate::image::Registries;
 pub use client::{Access, check_login};
 pub use download::{Download, download};
-pub use error::{Error, ErrorKind};
-pub use search::{Hit, search, search_tags};
+pub use error::{Error, ErrorKind, Refusal};
+pub use repository::{BlobBody, Repository};
+pub use retry::Retry;
+pub use search::{Hit, repository_tags, search, search_tags};
+pub use sources::find;
 
 /// How long a server may be silent if nobody says.
 pub const SILENCE: Duration = Duration::from_secs(120);

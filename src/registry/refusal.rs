@@ -1,11 +1,14 @@
 //! Answers that are errors, in the words of the tools written in Go.
 
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::challenge::challenges;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Refusal};
 use super::http;
 
 /// Longest error document that is read, bytes.
@@ -54,6 +57,25 @@ struct Entry {
 
 /// What a registry says with a status that is not the one asked for.
 pub(super) async fn refusal(response: Response) -> Error {
+    let status = response.status();
+    let wait = retry_after(response.headers());
+    let error = words_of(response).await;
+    // What a proxy says while its registry is away, and what says so itself.
+    let passing = matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
+        || matches!(error.refusal(), Some(Refusal::TooManyRequests | Refusal::Unavailable));
+    if passing { error.transient(wait) } else { error }
+}
+
+/// The longest that a server can ask for, in seconds.
+const WAIT: u64 = 60;
+
+/// How long the server wants to be left alone. Dates, which few send, are not read.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse::<u64>().ok()?;
+    Some(Duration::from_secs(seconds.min(WAIT)))
+}
+
+async fn words_of(response: Response) -> Error {
     let status = response.status();
     if !status.is_client_error() {
         let text = format!("received unexpected HTTP status: {}", line(status));
@@ -111,7 +133,7 @@ fn of_body(kind: ErrorKind, status: StatusCode, body: &[u8]) -> Error {
         let code = if CODES.iter().any(|(known, _)| *known == code) { &*code } else { "UNKNOWN" };
         let says_nothing = message.is_empty() || message == default_message(code);
         if detail.is_null() && says_nothing {
-            return Error::new(kind, words(code));
+            return Error::new(kind, words(code)).with_refusal(meaning(code));
         }
         return with_message(kind, code, &message);
     }
@@ -136,9 +158,32 @@ fn of_body(kind: ErrorKind, status: StatusCode, body: &[u8]) -> Error {
 fn with_message(kind: ErrorKind, code: &str, message: &str) -> Error {
     let both = format!("{}: {message}", words(code));
     if message != default_message(code) {
-        return Error::new(kind, both);
+        return Error::new(kind, both).with_refusal(meaning(code));
     }
-    Error::new(kind, message).with_cause(both)
+    Error::new(kind, message).with_cause(both).with_refusal(meaning(code))
+}
+
+fn meaning(code: &str) -> Option<Refusal> {
+    Some(match code {
+        "UNAUTHORIZED" => Refusal::Unauthorized,
+        "DENIED" => Refusal::Denied,
+        "UNSUPPORTED" => Refusal::Unsupported,
+        "UNAVAILABLE" => Refusal::Unavailable,
+        "TOOMANYREQUESTS" => Refusal::TooManyRequests,
+        "NAME_UNKNOWN"
+        | "MANIFEST_UNKNOWN"
+        | "BLOB_UNKNOWN"
+        | "BLOB_UPLOAD_UNKNOWN"
+        | "BLOB_UPLOAD_INVALID" => Refusal::Unknown,
+        "DIGEST_INVALID"
+        | "SIZE_INVALID"
+        | "NAME_INVALID"
+        | "TAG_INVALID"
+        | "MANIFEST_INVALID"
+        | "MANIFEST_UNVERIFIED"
+        | "MANIFEST_BLOB_UNKNOWN" => Refusal::Invalid,
+        _ => return None,
+    })
 }
 
 fn words(code: &str) -> String {

@@ -211,7 +211,8 @@ async fn tags(
     Ok(tags.into_iter().map(hit).collect())
 }
 
-async fn repository_tags(
+/// The tags of the repository of `reference`, a full one; at most `limit`.
+pub async fn repository_tags(
     settings: &Settings,
     reference: &Reference,
     limit: usize,
