@@ -100,7 +100,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         // As long as the process, like the signals.
         drop(tokio::spawn(async move {
             stopping.stopping().await;
-            events.end_event_streams();
+            events.end_open_ends();
         }));
         let listeners = listen(&serve)?;
         let mut settings = Settings::default();

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::engine::{self, ErrorKind};
+use crate::engine::{self, ErrorKind, Refusal};
 
 /// A failure as a client sees it.
 #[derive(Debug)]
@@ -70,6 +70,15 @@ impl From<engine::Error> for ApiError {
             ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
             ErrorKind::Canceled => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Exhausted => StatusCode::INSUFFICIENT_STORAGE,
+            ErrorKind::Refused(refusal) => match refusal {
+                Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
+                Refusal::Denied => StatusCode::FORBIDDEN,
+                Refusal::Unknown => StatusCode::NOT_FOUND,
+                Refusal::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+                Refusal::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+                Refusal::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::Invalid => StatusCode::BAD_REQUEST,
+            },
             // Podman's answer to whatever it does not name.
             ErrorKind::BadName
             | ErrorKind::BadReference
@@ -128,6 +137,13 @@ mod tests {
             (ErrorKind::Conflict, 500, 400),
             (ErrorKind::Denied, 500, 400),
             (ErrorKind::Registry, 500, 400),
+            (ErrorKind::Refused(Refusal::Unauthorized), 401, 400),
+            (ErrorKind::Refused(Refusal::Denied), 403, 400),
+            (ErrorKind::Refused(Refusal::Unknown), 404, 400),
+            (ErrorKind::Refused(Refusal::Unsupported), 405, 400),
+            (ErrorKind::Refused(Refusal::TooManyRequests), 429, 400),
+            (ErrorKind::Refused(Refusal::Unavailable), 503, 400),
+            (ErrorKind::Refused(Refusal::Invalid), 400, 400),
             (ErrorKind::Unsupported, 501, 400),
             (ErrorKind::Canceled, 503, 503),
             (ErrorKind::Exhausted, 507, 507),

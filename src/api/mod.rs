@@ -18,6 +18,7 @@ mod extract;
 mod libpod;
 mod router;
 mod stream;
+mod under_way;
 mod wire;
 
 pub use router::{Api, Routes, Settings, openapi, router};

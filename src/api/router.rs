@@ -46,8 +46,8 @@ fn table() -> OpenApiRouter<Shared> {
     use docker::auth;
     use libpod::{
         changes, commit, disk_usage, events, exists, export, get, history, import, info, inspect,
-        list, load, local_load, ping, prune, remove, remove_one, resolve, scp, search, tag, tree,
-        untag, version,
+        list, load, local_load, ping, prune, pull, remove, remove_one, resolve, scp, search, tag,
+        tree, untag, version,
     };
 
     let ping = OpenApiRouter::with_openapi(Description::openapi())
@@ -63,6 +63,7 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(load::load))
         .routes(routes!(local_load::load))
         .routes(routes!(import::import))
+        .routes(routes!(pull::pull))
         .routes(routes!(commit::commit))
         .routes(routes!(export::export))
         .routes(routes!(remove::remove))

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+pub use crate::image::Refusal;
+
 /// Shorthand for results of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,8 +33,10 @@ pub enum ErrorKind {
     Conflict,
     /// Not permitted: a read-only store, or a policy.
     Denied,
-    /// Another server refused, or did not answer as it should.
+    /// Another server did not answer as it should.
     Registry,
+    /// A registry refused, in its protocol's words.
+    Refused(Refusal),
     /// The program does not do this, or not for this store or image.
     Unsupported,
     /// The caller went away or the program is stopping.
@@ -44,7 +48,7 @@ pub enum ErrorKind {
 }
 
 /// An engine error. Cheap to move, never logged twice: it is logged where it leaves the program.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     /// Outermost first; never empty.

@@ -6,6 +6,7 @@
 mod error;
 pub mod local;
 mod options;
+mod pull;
 mod reports;
 
 use std::path::Path;
@@ -17,12 +18,13 @@ use futures_util::stream::BoxStream;
 use crate::image::Login;
 
 pub use crate::events::Event;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, Refusal, Result};
 pub use options::{
     ChangesOf, ChangesOptions, CommitFormat, CommitOptions, EventsOptions, Filter, HistoryOptions,
     ImageName, ImportOptions, InspectOptions, ListOptions, LoadOptions, Progress, PruneOptions,
     RemoveOptions, SaveFormat, SaveOptions, SearchFilters, SearchOptions, TreeOptions,
 };
+pub use pull::{BlobStage, PullEvent, PullOptions, PullPolicy, PullProgress, PullReport};
 pub use reports::{
     ChangeKind, ChangedPath, CommitReport, ContainerCounts, DiskUsageReport, GraphDriver,
     HistoryReport, HostInfo, ImageDetails, ImageSummary, ImageUsage, ImportReport, LoadReport,
@@ -105,6 +107,19 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
     /// Removes every image that nobody uses, and then each parent that became dangling by it.
     /// Images that are in use are kept, also those of which a container was made meanwhile.
     async fn prune(&self, options: PruneOptions) -> Result<Vec<PrunedImage>>;
+
+    /// Brings an image from a registry: `name` with a registry or without, with a tag or a digest.
+    /// Layers that are in the store are not brought again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] if a registry said no; of several registries that were tried, the
+    /// texts of all.
+    async fn pull(
+        &self,
+        name: &ImageName,
+        options: PullOptions,
+        progress: PullProgress,
+    ) -> Result<PullReport>;
 
     /// What `name` would be pulled as. No registry is asked, nor is the store.
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport>;

@@ -89,6 +89,12 @@ pub enum ImageAction {
     Save,
     /// It was loaded from an archive.
     LoadFromArchive,
+    /// It was pulled from a registry.
+    Pull,
+    /// It was pushed to a registry.
+    Push,
+    /// It could not be pulled.
+    PullError,
 }
 
 impl ImageAction {
@@ -100,6 +106,9 @@ impl ImageAction {
             Self::Remove => "remove",
             Self::Save => "save",
             Self::LoadFromArchive => "loadfromarchive",
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::PullError => "pull-error",
         }
     }
 }

@@ -158,6 +158,16 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// A full reference as people write it: without `docker.io` and `library/`.
+    pub fn familiar(&self) -> String {
+        let text = self.to_string();
+        let Some(rest) = text.strip_prefix("docker.io/") else { return text };
+        match rest.strip_prefix("library/") {
+            Some(name) if !name.contains('/') => name.to_owned(),
+            _ => rest.to_owned(),
+        }
+    }
+
     /// Domain and path: everything but tag and digest.
     pub fn repository(&self) -> String {
         match &self.domain {

@@ -51,6 +51,13 @@ impl Compression {
         }
     }
 
+    /// The compression that a number in the record of a layer stands for.
+    pub fn of_record(value: u8) -> Option<Self> {
+        [Self::None, Self::Bzip2, Self::Gzip, Self::Xz, Self::Zstd]
+            .into_iter()
+            .find(|compression| compression.record_value() == value)
+    }
+
     /// Looks at the beginning of `input`.
     pub(super) fn peek<R: Read>(mut input: R) -> io::Result<(Self, Peeked<R>)> {
         let mut start = Vec::new();
@@ -77,6 +84,7 @@ mod tests {
         ] {
             let (found, mut rest) = Compression::peek(start).unwrap();
             assert_eq!((found, found.record_value()), (compression, value));
+            assert_eq!(Compression::of_record(value), Some(found));
             let mut all = Vec::new();
             rest.read_to_end(&mut all).unwrap();
             assert_eq!(all, start);

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::image::{Digest, Refusal};
+
 /// Shorthand for results of this module.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -18,25 +20,6 @@ pub enum ErrorKind {
     Unauthorized,
     /// The server answered, but not what was asked for.
     Answer,
-}
-
-/// What a registry said no with, where it said so in its protocol's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Nobody knows who asks.
-    Unauthorized,
-    /// Who asks may not.
-    Denied,
-    /// There is no such repository, manifest, blob or upload.
-    Unknown,
-    /// The registry does not do that.
-    Unsupported,
-    /// Too often.
-    TooManyRequests,
-    /// Not now.
-    Unavailable,
-    /// What was sent is wrong.
-    Invalid,
 }
 
 /// A failure with a chain of texts, outermost first.
@@ -65,6 +48,13 @@ impl Error {
             transient: false,
             retry_after: None,
         }
+    }
+
+    /// A blob that ended after `received` of `size` bytes.
+    pub(crate) fn unexpected_end(digest: &Digest, received: u64, size: u64) -> Self {
+        Self::new(ErrorKind::Network, "unexpected EOF")
+            .context(format!("reading blob {digest}: {received} of {size} bytes"))
+            .transient(None)
     }
 
     /// The same failure with one more text in front.

@@ -38,7 +38,7 @@ use std::time::Duration;
 use crate::image::Registries;
 pub use client::{Access, check_login};
 pub use download::{Download, download};
-pub use error::{Error, ErrorKind, Refusal};
+pub use error::{Error, ErrorKind};
 pub use repository::{BlobBody, Repository};
 pub use retry::Retry;
 pub use search::{Hit, repository_tags, search, search_tags};

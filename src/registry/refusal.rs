@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::challenge::challenges;
-use super::error::{Error, ErrorKind, Refusal};
+use super::error::{Error, ErrorKind};
 use super::http;
+use crate::image::Refusal;
 
 /// Longest error document that is read, bytes.
 const DOCUMENT: usize = 1 << 20;

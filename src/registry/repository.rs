@@ -96,8 +96,8 @@ impl Repository {
     }
 
     /// The manifest that a list lists.
-    pub async fn instance(&self, entry: &Descriptor) -> Result<Manifest> {
-        let text = format!("{}@{}", self.name, entry.digest);
+    pub async fn instance(&self, digest: &Digest) -> Result<Manifest> {
+        let text = format!("{}@{digest}", self.name);
         let reference = Reference::parse(&text)
             .map_err(|error| Error::new(ErrorKind::Answer, error.to_string()))?;
         self.manifest(&reference).await

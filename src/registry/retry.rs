@@ -40,7 +40,10 @@ impl Retry {
     }
 
     /// Runs `attempt` until it succeeds or fails for good.
-    pub(crate) async fn run<T>(&self, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    pub(crate) async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let mut failed = 0;
         loop {
             let error = match attempt().await {
@@ -83,13 +86,12 @@ mod tests {
     async fn attempts() {
         for (failures, attempts, fails) in [(0, 1, false), (3, 4, false), (4, 4, true)] {
             let mut made = 0;
-            let result = Retry::default()
-                .run(async || {
-                    made += 1;
-                    let error = Error::new(ErrorKind::Network, "x").transient(None);
-                    if made > failures { Ok(()) } else { Err(error) }
-                })
-                .await;
+            let attempt = || {
+                made += 1;
+                let error = Error::new(ErrorKind::Network, "x").transient(None);
+                std::future::ready(if made > failures { Ok(()) } else { Err(error) })
+            };
+            let result = Retry::default().run(attempt).await;
             assert_eq!((made, result.is_err()), (attempts, fails));
         }
     }

@@ -28,7 +28,7 @@ pub async fn find(
     let registry = reference.domain().unwrap_or_default();
     let mut failed: Vec<(Reference, Error)> = Vec::new();
     for source in sources {
-        let attempt = async || {
+        let attempt = || async {
             let opened = Repository::open(settings, &source, registry, access).await;
             let repository = opened.map_err(|error| error.context(place(&source.reference)))?;
             let manifest = repository.manifest(&source.reference).await?;

@@ -1,16 +1,16 @@
 //! Unpacking layers, outside of all locks, into directories that are not part of the store yet.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{PipeWriter, Read};
 use std::os::fd::OwnedFd;
 use std::thread;
 
 use super::dir::Dir;
 use super::overlay::Tree;
 use super::tempdir::{Area, TempDir};
-use super::{Error, Store};
-use crate::image::DiffId;
-use crate::layer::{self, UnpackOptions, Unpacked, Whiteouts};
+use super::{Error, Snapshot, Store};
+use crate::image::{DiffId, LayerId};
+use crate::layer::{self, Compression, Rebuilt, UnpackOptions, Unpacked, Whiteouts};
 use crate::sys::Cancel;
 
 /// What a staged layer is called in its temporary directory, in containers/storage, too.
@@ -89,29 +89,61 @@ impl Store {
     ) -> Result<StagedLayer, Error> {
         let tar_split = staged.tar_split()?;
         let root = [staged.directory()?.sub_nofollow("diff")?.into_fd()];
-        let (reader, writer) =
-            std::io::pipe().map_err(Error::io("opening a pipe for", root_path(staged)))?;
-        let (rebuilt, copy) = thread::scope(|scope| {
-            let rebuilding = thread::Builder::new()
-                .name("layer-copy".into())
-                .spawn_scoped(scope, || layer::rebuild(tar_split, &root, writer, cancel))
-                .map_err(Error::io("starting a thread for", root_path(staged)))?;
-            // If this fails the pipe is closed, and so the other end fails, too.
-            let copy = self.stage(reader, cancel);
-            let rebuilt =
-                rebuilding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok::<_, Error>((rebuilt, copy))
-        })?;
-        let mut copy = copy?;
-        rebuilt?;
+        let write = |out: PipeWriter| Ok(layer::rebuild(tar_split, &root, out, cancel)?);
+        let mut copy = self.stage_written(&staged.trees.path_of(STAGED), write, cancel)?;
         // The record tells how the layer was received, which was not through our pipe.
         copy.unpacked = staged.unpacked.clone();
         Ok(copy)
     }
-}
 
-fn root_path(staged: &StagedLayer) -> String {
-    staged.trees.path_of(STAGED)
+    /// Unpacks a layer of the store once more, for an image that has it in another place.
+    ///
+    /// # Errors
+    /// As of [`Store::open_layer`] and [`Store::stage`].
+    pub fn restage(
+        &self,
+        snapshot: &Snapshot,
+        layer: &LayerId,
+        cancel: &Cancel,
+    ) -> Result<StagedLayer, Error> {
+        let content = self.open_layer(snapshot, layer, cancel)?;
+        let write = |out: PipeWriter| content.copy_to(out, cancel);
+        let mut copy = self.stage_written(layer.as_str(), write, cancel)?;
+        if let Some(stored) = snapshot.layer(layer)
+            && let record = &stored.record
+            && let Some(digest) = &record.compressed_digest
+            && let Some(compression) = Compression::of_record(record.compression)
+            && let Ok(size) = u64::try_from(record.compressed_size)
+        {
+            copy.unpacked.compressed_digest = digest.clone();
+            copy.unpacked.compressed_size = size;
+            copy.unpacked.compression = compression;
+        }
+        Ok(copy)
+    }
+
+    /// Stages the tar that `write` writes; `name` is for messages.
+    fn stage_written(
+        &self,
+        name: &str,
+        write: impl FnOnce(PipeWriter) -> Result<Rebuilt, Error> + Send,
+        cancel: &Cancel,
+    ) -> Result<StagedLayer, Error> {
+        let (reader, writer) = std::io::pipe().map_err(Error::io("opening a pipe for", name))?;
+        let (written, copy) = thread::scope(|scope| {
+            let writing = thread::Builder::new()
+                .name("layer-copy".into())
+                .spawn_scoped(scope, || write(writer))
+                .map_err(Error::io("starting a thread for", name))?;
+            // If this fails the pipe is closed, and so the other end fails, too.
+            let copy = self.stage(reader, cancel);
+            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, Error>((written, copy))
+        })?;
+        // What is wrong with the source is told rather than what that did to the copy.
+        written?;
+        copy
+    }
 }
 
 impl super::store::Inner {

@@ -1,7 +1,8 @@
 //! Blocking work on behalf of async code: limits, cancellation, and streams as `Read` and `Write`.
 //!
-//! All file work of the program runs through [`Tasks`], in one hop to a blocking thread. Two
-//! classes have permits of their own, so that layers being unpacked never delay a list. Dropping a
+//! All file work of the program runs through [`Tasks`], in one hop to a blocking thread. Three
+//! classes have permits of their own, so that layers being unpacked never delay a list, nor slow
+//! registries a load. Dropping a
 //! future, or a stream, that came from here cancels the work behind it; the work notices at its
 //! next look at its [`Cancel`], or at once when it waits for the other end of a stream.
 //!
@@ -23,7 +24,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 use crate::sys::{Cancel, memory};
 pub use body::{BodyReader, BodyWriter};
@@ -34,6 +35,8 @@ const QUICK_PERMITS: usize = 16;
 /// Least number of permits for bulk work. More than a small machine has cores, since a stalled
 /// client keeps its permit.
 const BULK_PERMITS_MIN: usize = 4;
+/// Transfers wait for other servers more than they compute.
+const TRANSFER_PERMITS: usize = 8;
 
 /// How soon after work freed memory goes back to the system.
 const RELEASE_AFTER: Duration = Duration::from_millis(200);
@@ -45,6 +48,8 @@ pub enum Class {
     Quick,
     /// Layers: as long as the disk, the processor or the client takes.
     Bulk,
+    /// Layers on their way from or to another server.
+    Transfer,
 }
 
 /// Why there is no result.
@@ -67,6 +72,7 @@ pub struct Tasks {
 struct Inner {
     quick: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
+    transfer: Arc<Semaphore>,
     tracker: TaskTracker,
     live: Mutex<Live>,
     /// Somebody waits to give memory back.
@@ -93,6 +99,7 @@ impl Tasks {
             inner: Arc::new(Inner {
                 quick: Arc::new(Semaphore::new(QUICK_PERMITS)),
                 bulk: Arc::new(Semaphore::new(bulk_permits(cores))),
+                transfer: Arc::new(Semaphore::new(TRANSFER_PERMITS)),
                 tracker: TaskTracker::new(),
                 live: Mutex::default(),
                 release_due: AtomicBool::new(false),
@@ -102,7 +109,7 @@ impl Tasks {
 
     /// How many blocking threads the runtime needs so that permits are the only limit.
     pub fn threads(cores: usize) -> usize {
-        QUICK_PERMITS + bulk_permits(cores)
+        QUICK_PERMITS + bulk_permits(cores) + TRANSFER_PERMITS
     }
 
     /// Runs `work` on a blocking thread, in the current tracing span.
@@ -181,6 +188,12 @@ impl Tasks {
         stream::once(start).flatten().boxed()
     }
 
+    /// Runs async work that [`stop`](Self::stop) waits for. It has to end by itself.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        // Detached: it is waited for by the tracker.
+        drop(self.inner.tracker.spawn(work.instrument(Span::current())));
+    }
+
     /// Lets nothing new start, cancels what runs and waits until it has ended. Work that has begun
     /// to commit finishes that first.
     ///
@@ -189,6 +202,7 @@ impl Tasks {
     pub async fn stop(&self) {
         self.inner.quick.close();
         self.inner.bulk.close();
+        self.inner.transfer.close();
         for cancel in self.live().flags.values() {
             cancel.cancel();
         }
@@ -214,6 +228,7 @@ impl Tasks {
         let permits = match class {
             Class::Quick => &self.inner.quick,
             Class::Bulk => &self.inner.bulk,
+            Class::Transfer => &self.inner.transfer,
         };
         Arc::clone(permits).acquire_owned().await.map_err(|_| Error::Stopping)
     }

@@ -12,8 +12,9 @@ use imaged::engine::{
     DiskUsageReport, Error, ErrorKind, EventStream, EventsOptions, HistoryOptions, HistoryReport,
     HostInfo, ImageDetails, ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport,
     InspectOptions, ListOptions, LoadOptions, LoadReport, LookupReport, Progress, PruneOptions,
-    PrunedImage, RegistriesInfo, RemoveOptions, RemoveReport, ResolveReport, Result, SaveOptions,
-    SearchHit, SearchOptions, StoreInfo, SystemInfo, TreeOptions, TreeReport, VersionReport,
+    PrunedImage, PullOptions, PullProgress, PullReport, RegistriesInfo, RemoveOptions,
+    RemoveReport, ResolveReport, Result, SaveOptions, SearchHit, SearchOptions, StoreInfo,
+    SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
 use imaged::image::Login;
 use serde_json::Value;
@@ -222,6 +223,25 @@ impl ImageEngine for Fake {
         self.called(format!("prune {options:?}"));
         self.outcome()?;
         Ok(report::pruned(&self.document))
+    }
+
+    async fn pull(
+        &self,
+        name: &ImageName,
+        options: PullOptions,
+        progress: PullProgress,
+    ) -> Result<PullReport> {
+        self.called(format!("pull {name} {options:?}"));
+        self.outcome()?;
+        // A list of records, of which the last has the images, or the only document.
+        let records = match &self.document {
+            Value::Array(records) => records.clone(),
+            document => vec![document.clone()],
+        };
+        for record in &records {
+            report::tell(&progress, record).await;
+        }
+        Ok(PullReport { images: records.last().map(report::images).unwrap_or_default() })
     }
 
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport> {

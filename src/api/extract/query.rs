@@ -16,7 +16,7 @@ use serde::forward_to_deserialize_any;
 use super::{RequestTarget, pairs};
 use crate::api::error::ApiError;
 
-/// The query of a request, as a struct of `bool`, `i64`, `String` and `Vec<String>` fields, and of
+/// The query of a request, as a struct of `bool`, `i64`, `u64`, `String` and `Vec<String>` fields, and of
 /// `Option`s, which are `None` when the value is empty. The struct must have a serde default for every
 /// field.
 #[derive(Debug)]
@@ -173,6 +173,14 @@ impl<'de> Deserializer<'de> for Values<'_> {
         visitor.visit_i64(value)
     }
 
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let value = self.last.parse().unwrap_or_else(|_| {
+            self.bad.borrow_mut().push(self.name.to_owned());
+            0
+        });
+        visitor.visit_u64(value)
+    }
+
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.last.is_empty() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
@@ -187,7 +195,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit
+        i8 i16 i32 u8 u16 u32 f32 f64 char str string bytes byte_buf unit
         unit_struct newtype_struct tuple tuple_struct map struct enum identifier ignored_any
     }
 }

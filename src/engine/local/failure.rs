@@ -27,6 +27,16 @@ pub(super) fn storage(error: storage::Error) -> Error {
     Error::from_source(kind, &error)
 }
 
+/// A failure of a transfer, which tells what the registry said no with.
+pub(super) fn transfer(error: registry::Error) -> Error {
+    let refusal = error.refusal();
+    let error = registry(error);
+    match refusal {
+        Some(refusal) => error.of_kind(ErrorKind::Refused(refusal)),
+        None => error,
+    }
+}
+
 /// A failure with another server.
 pub(super) fn registry(error: registry::Error) -> Error {
     let kind = match error.kind() {

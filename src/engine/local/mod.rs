@@ -21,6 +21,7 @@ mod library;
 mod list;
 mod load;
 mod prune;
+mod pull;
 mod relations;
 mod remove;
 mod resolve;
@@ -44,9 +45,9 @@ use super::{
     ByteStream, ChangedPath, ChangesOptions, CommitOptions, CommitReport, DiskUsageReport, Error,
     ErrorKind, Event, EventStream, EventsOptions, HistoryOptions, HistoryReport, ImageDetails,
     ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport, InspectOptions, ListOptions,
-    LoadOptions, LoadReport, LookupReport, Progress, PruneOptions, PrunedImage, RemoveOptions,
-    RemoveReport, ResolveReport, Result, SaveFormat, SaveOptions, SearchHit, SearchOptions,
-    SystemInfo, TreeOptions, TreeReport, VersionReport,
+    LoadOptions, LoadReport, LookupReport, Progress, PruneOptions, PrunedImage, PullOptions,
+    PullProgress, PullReport, RemoveOptions, RemoveReport, ResolveReport, Result, SaveFormat,
+    SaveOptions, SearchHit, SearchOptions, SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
 use crate::events::{ImageAction, LogError};
 use crate::image::{Login, ShortNames};
@@ -57,6 +58,7 @@ use crate::task::{self, Class, Tasks};
 pub use events::EventBackend;
 use events::Events;
 use library::{DerivedCache, ImageData, Library, ReadError};
+use pull::Flights;
 use resolve::Lists;
 
 /// What the engine is told about the host, besides the store.
@@ -84,6 +86,7 @@ struct Shared {
     options: Options,
     derived: DerivedCache,
     events: Events,
+    flights: Flights,
 }
 
 impl ImageData for Store {
@@ -124,13 +127,16 @@ impl LocalEngine {
     /// An engine on `store` whose blocking work runs on `tasks`.
     pub fn new(store: Store, options: Options, tasks: Tasks) -> Self {
         let (derived, events) = (DerivedCache::default(), Events::new(options.events.clone()));
-        Self { shared: Arc::new(Shared { store, options, derived, events }), tasks }
+        let flights = Flights::default();
+        Self { shared: Arc::new(Shared { store, options, derived, events, flights }), tasks }
     }
 
-    /// Ends all streams of events, also those that begin later: they have no end of their own, for
-    /// which a service that stops could wait.
-    pub fn end_event_streams(&self) {
+    /// Ends what has no end of its own, for which a service that stops could wait: all streams of
+    /// events, also those that begin later, and layers that are kept for the next attempt to pull
+    /// them.
+    pub fn end_open_ends(&self) {
         self.shared.events.end();
+        self.shared.flights.close();
     }
 
     async fn quick<T: Send + 'static>(
@@ -327,6 +333,15 @@ impl ImageEngine for LocalEngine {
 
     async fn prune(&self, options: PruneOptions) -> Result<Vec<PrunedImage>> {
         self.quick(move |shared, cancel| prune::prune(shared, &options, cancel)).await
+    }
+
+    async fn pull(
+        &self,
+        name: &ImageName,
+        options: PullOptions,
+        progress: PullProgress,
+    ) -> Result<PullReport> {
+        pull::pull(self, name, options, &progress).await
     }
 
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport> {

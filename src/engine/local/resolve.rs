@@ -265,7 +265,7 @@ fn ends_in(repository: &str, wanted: &str) -> bool {
 
 /// The entry of a manifest list for `platform`: exactly its variant, then what is compatible with
 /// it, best first. An OCI index may have an entry without platform, which fits any.
-fn choose_instance<'a>(
+pub(super) fn choose_instance<'a>(
     kind: ManifestKind,
     instances: &'a [Descriptor],
     platform: &Platform,

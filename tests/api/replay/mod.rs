@@ -10,7 +10,7 @@ pub(crate) mod report;
 use std::sync::Arc;
 
 use imaged::engine::{Error, ErrorKind};
-use imaged::image::Reference;
+use imaged::image::{Reference, Refusal};
 use serde_json::Value;
 
 use crate::fake::Fake;
@@ -398,6 +398,44 @@ async fn search() {
         });
         let engine = Fake::answering(body.clone()).with_failure(failure);
         compare(&sample, &replay(&sample, engine).await);
+    }
+}
+
+#[tokio::test]
+async fn pull() {
+    for sample in Sample::all("pull") {
+        let body = sample.json();
+        let failure = (sample.status >= 400).then(|| -> Box<dyn Fn() -> Error + Send + Sync> {
+            let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+            let (message, cause) = (text("message"), text("cause"));
+            // Docker's form has nothing but the cause.
+            let cause = if cause.is_empty() { message.clone() } else { cause };
+            let kind = match sample.status {
+                401 => ErrorKind::Refused(Refusal::Unauthorized),
+                403 => ErrorKind::Refused(Refusal::Denied),
+                404 => ErrorKind::Refused(Refusal::Unknown),
+                _ if cause == "image not known" => ErrorKind::NoSuchImage,
+                _ => ErrorKind::Registry,
+            };
+            Box::new(move || Error::new(kind, &*message).with_cause(&*cause))
+        });
+        let theirs = documents(&sample.body);
+        let one = theirs.len() == 1;
+        let document = if one { theirs[0].clone() } else { Value::Array(theirs.clone()) };
+        let mut document = document;
+        if let (Value::Array(records), "pull/compat-mode") = (&mut document, &*sample.name) {
+            // The record before the last one is the end of the config.
+            let config = records.len() - 2;
+            records[config]["status"] = "success".into();
+        }
+        let answer = replay(&sample, Fake::answering(document).with_failure(failure)).await;
+        if sample.status == 200 && !one {
+            compare_head(&sample, &answer);
+            let lines: Vec<String> = theirs.iter().map(ToString::to_string).collect();
+            assert_eq!(answer.text(), lines.join("\n") + "\n", "{}", sample.name);
+        } else {
+            compare(&sample, &answer);
+        }
     }
 }
 

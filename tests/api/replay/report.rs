@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use imaged::engine::{
-    ChangeKind, ChangedPath, DiskUsageReport, Error, ErrorKind, Event, GraphDriver, HistoryReport,
-    ImageDetails, ImageSummary, ImageUsage, PrunedImage, RemoveReport, SearchHit,
+    BlobStage, ChangeKind, ChangedPath, DiskUsageReport, Error, ErrorKind, Event, GraphDriver,
+    HistoryReport, ImageDetails, ImageSummary, ImageUsage, PrunedImage, PullProgress, RemoveReport,
+    SearchHit,
 };
+use imaged::image::ImageId;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -191,6 +193,37 @@ fn removal_error(text: String) -> Error {
 }
 
 /// The engine's error behind an error body, where the route has put `prefix` in front.
+/// Tells what a record of a pull tells, in either form.
+pub(crate) async fn tell(progress: &PullProgress, record: &Value) {
+    if let Some(text) = record["stream"].as_str()
+        && record["pullProgress"].is_null()
+    {
+        return progress.text(text.trim_end_matches('\n')).await;
+    }
+    let docker = record["progressDetail"].is_object();
+    let about = if docker { record } else { &record["pullProgress"] };
+    let id = text(&about[if docker { "id" } else { "progressComponentID" }]);
+    let total = about["total"].as_u64().unwrap_or_default();
+    let stage = match (&*text(&about["status"]), &*text(&record["stream"])) {
+        ("Already exists" | "skipped", _) => BlobStage::Present,
+        ("Pulling fs layer", _) | (_, "Starting to pull artifact") => BlobStage::Started { total },
+        ("success", _) => BlobStage::Done { total },
+        // The last one is about the image.
+        ("Download complete", _) => return,
+        _ => return,
+    };
+    let digest = if docker { format!("sha256:{id:0<64}") } else { id };
+    progress.blob(&digest.parse().unwrap(), stage).await;
+}
+
+/// The images of the last record of a pull.
+pub(crate) fn images(record: &Value) -> Vec<ImageId> {
+    if record["progressDetail"].is_object() {
+        return vec![format!("{:0<64}", text(&record["id"])).parse().unwrap()];
+    }
+    texts(&record["images"]).iter().map(|id| id.parse().unwrap()).collect()
+}
+
 pub(crate) fn error(document: &Value, prefix: &str) -> Error {
     const ADVICE: &str = "consider listing external containers and force-removing image";
     let (message, cause) = (text(&document["message"]), text(&document["cause"]));

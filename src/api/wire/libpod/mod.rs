@@ -3,6 +3,7 @@
 mod disk;
 mod event;
 mod image;
+mod pull;
 mod remove;
 mod search;
 mod system;
@@ -12,6 +13,7 @@ pub(crate) use event::Event;
 pub(crate) use image::{
     Commit, CommitRecord, History, Import, Inspect, Load, Resolved, Summary, Tree,
 };
+pub(crate) use pull::{DockerError, DockerPullRecord, DockerStreamError, PullRecord, Pulled};
 pub(crate) use remove::{Pruned, Remove};
 pub(crate) use search::Search;
 pub(crate) use system::{Info, Version};

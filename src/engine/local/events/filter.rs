@@ -3,8 +3,9 @@
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::filter::until::{date, duration};
+use super::super::filter::until::date;
 use crate::engine::{Error, ErrorKind, Event, EventsOptions, Result};
+use crate::image::go_duration;
 
 /// Filters that were understood. Values of one key are alternatives, all keys must match.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ fn input_time(value: &str, now: Timestamp, toward: Toward) -> Option<Timestamp> 
         let since_1970 = SignedDuration::try_from_secs_f64(seconds).ok()?;
         return Timestamp::from_duration(since_1970).ok();
     }
-    let distance = SignedDuration::from_nanos(duration(value)?);
+    let distance = SignedDuration::from_nanos(go_duration(value)?);
     match toward {
         Toward::Past => now.checked_sub(distance).ok(),
         Toward::Future => now.checked_add(distance).ok(),
