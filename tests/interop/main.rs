@@ -22,6 +22,7 @@ mod names;
 mod prune;
 mod reading;
 mod refused;
+mod registries;
 mod remote;
 mod search;
 mod sockets;

@@ -114,7 +114,12 @@ fn registries_of_the_host_are_searched() {
 
 #[test]
 fn certificates_and_passwords() {
-    let registry = Registry::start(Setup { tls: true, client_certificate: true, password: true });
+    let registry = Registry::start(Setup {
+        tls: true,
+        client_certificate: true,
+        password: true,
+        ..Setup::default()
+    });
     registry.push(&["app:1"]);
     let host = registry.host();
     let store = Store::new();

@@ -173,6 +173,11 @@ impl OciArchive {
         &self.blobs.last().unwrap().0
     }
 
+    /// The blobs by their hex digests; the manifest is the last.
+    pub(crate) fn blobs(&self) -> &[(String, Vec<u8>)] {
+        &self.blobs
+    }
+
     /// Changes the index.
     pub(crate) fn indexed(mut self, edit: impl FnOnce(&mut Value)) -> Self {
         edit(&mut self.index);

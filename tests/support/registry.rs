@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::tokens::{self, Tokens};
 use super::tool::{command, run};
 use super::{Layer, OciArchive, server};
 
@@ -21,8 +22,8 @@ pub(crate) struct Registry {
     child: Child,
     dir: TempDir,
     port: u16,
-    tls: bool,
-    password: bool,
+    setup: Setup,
+    tokens: Option<Tokens>,
 }
 
 /// How a registry is set up.
@@ -34,6 +35,10 @@ pub(crate) struct Setup {
     pub(crate) client_certificate: bool,
     /// Only for [`USER`].
     pub(crate) password: bool,
+    /// Only for those who have a [token](Tokens). Not together with a password.
+    pub(crate) tokens: bool,
+    /// Manifests and blobs can be deleted.
+    pub(crate) deletes: bool,
 }
 
 impl Registry {
@@ -47,9 +52,10 @@ impl Registry {
         let dir = tempfile::Builder::new().prefix("imaged-registry-").tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         let mut config = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n",
+            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n",
             path("data")
         );
+        config += &format!("  delete: {{enabled: {}}}\n", setup.deletes);
         config += "http:\n  addr: 127.0.0.1:0\n";
         if setup.tls {
             certificates(dir.path());
@@ -66,6 +72,17 @@ impl Registry {
             fs::write(path("htpasswd"), HTPASSWD).unwrap();
             config += &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path("htpasswd"));
         }
+        let tokens = setup.tokens.then(|| Tokens::start(dir.path()));
+        if let Some(service) = &tokens {
+            config += &format!(
+                "auth:\n  token:\n    realm: {}\n    service: {}\n    issuer: {}\n    \
+                 rootcertbundle: {}\n",
+                service.realm(),
+                tokens::SERVICE,
+                tokens::ISSUER,
+                path("tokens.crt")
+            );
+        }
         fs::write(path("config.yml"), config).unwrap();
         let log = File::create(path("log")).unwrap();
         let child = command("docker-registry", ["serve", &path("config.yml")])
@@ -74,7 +91,7 @@ impl Registry {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("docker-registry must be installed: {error}"));
-        let mut registry = Self { child, dir, port: 0, tls: setup.tls, password: setup.password };
+        let mut registry = Self { child, dir, port: 0, setup, tokens };
         registry.port = registry.wait_for_port();
         registry
     }
@@ -104,6 +121,11 @@ impl Registry {
         format!("localhost:{}", self.port)
     }
 
+    /// The service that gives tokens for it.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        self.tokens.as_ref().expect("set up with tokens")
+    }
+
     /// One of its files: `ca.crt`, or `client.cert` and `client.key` of that authority.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -120,13 +142,13 @@ impl Registry {
         for name in names {
             let mut skopeo = Command::new("skopeo");
             skopeo.env("HOME", self.dir.path()).args(["--insecure-policy", "copy", "--quiet"]);
-            if self.tls {
+            if self.setup.tls {
                 // The authority, and for those who ask for it the client's certificate.
                 skopeo.arg("--dest-cert-dir").arg(self.certificates());
             } else {
                 skopeo.arg("--dest-tls-verify=false");
             }
-            if self.password {
+            if self.setup.password || self.setup.tokens {
                 skopeo.arg(format!("--dest-creds={USER}:{PASSWORD}"));
             }
             skopeo.arg(format!("oci-archive:{}", archive.display()));

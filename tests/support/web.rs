@@ -20,7 +20,7 @@ pub(crate) struct Asked {
     pub(crate) target: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
-    /// The body, if its length was told.
+    /// The body.
     pub(crate) body: String,
 }
 
@@ -149,6 +149,18 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         let mut body = vec![0; length];
         lines.read_exact(&mut body).ok()?;
         asked.body = String::from_utf8(body).ok()?;
+    } else if asked.header("transfer-encoding").is_some() {
+        loop {
+            let mut size = String::new();
+            lines.read_line(&mut size).ok()?;
+            let mut chunk = vec![0; usize::from_str_radix(size.trim_end(), 16).ok()? + 2];
+            lines.read_exact(&mut chunk).ok()?;
+            let end = chunk.len() - 2;
+            if end == 0 {
+                break;
+            }
+            asked.body += std::str::from_utf8(&chunk[..end]).ok()?;
+        }
     }
     Some(asked)
 }
