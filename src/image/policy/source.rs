@@ -1,0 +1,128 @@
+//! What a policy knows of an image before any of it is read: the transport and what it is called
+//! there.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::image::{ImageId, Reference};
+
+/// Where an image comes from. Shown as the tools written in Go write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    transport: &'static str,
+    /// The name behind the transport's, as messages show it.
+    name: String,
+    /// The scopes that include it, the most precise first. Not the one that includes everything.
+    scopes: Vec<String>,
+    may_be_signed: bool,
+}
+
+impl Source {
+    /// An image of a registry.
+    pub fn docker(reference: &Reference) -> Self {
+        let reference = reference.clone().tagged();
+        let repository = reference.repository();
+        let suffix = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => format!("@{digest}"),
+            (None, tag) => format!(":{}", tag.unwrap_or("latest")),
+        };
+        let mut scopes = vec![format!("{repository}{suffix}")];
+        let mut name = repository.as_str();
+        scopes.push(name.to_owned());
+        while let Some((parent, _)) = name.rsplit_once('/') {
+            scopes.push(parent.to_owned());
+            name = parent;
+        }
+        let mut domain = name.split(':').next().unwrap_or_default();
+        while let Some((_, parent)) = domain.split_once('.') {
+            scopes.push(format!("*.{parent}"));
+            domain = parent;
+        }
+        let familiar = repository.strip_prefix("docker.io/").unwrap_or(&repository);
+        // What is in `library` on other registries keeps its name.
+        let familiar = match familiar.strip_prefix("library/") {
+            Some(short) if familiar.len() != repository.len() && !short.contains('/') => short,
+            _ => familiar,
+        };
+        let name = format!("//{familiar}{suffix}");
+        Self { transport: "docker", name, scopes, may_be_signed: true }
+    }
+
+    /// An image called `name` of a docker archive; without a path one that came over the wire.
+    pub fn docker_archive(path: Option<&Path>, name: Option<&str>) -> Self {
+        // An archive of this kind has no identity.
+        let name = name.map(|name| format!(":{name}")).unwrap_or_default();
+        Self { name: format!("{}{name}", shown(path)), ..Self::unsigned("docker-archive") }
+    }
+
+    /// An image of an OCI archive; without a path one that came over the wire.
+    pub fn oci_archive(path: Option<&Path>) -> Self {
+        let scopes = path.map(paths).unwrap_or_default();
+        Self { name: format!("{}:", shown(path)), scopes, ..Self::unsigned("oci-archive") }
+    }
+
+    /// An image of an OCI layout in a directory.
+    pub fn oci(path: &Path) -> Self {
+        let name = format!("{}:", path.display());
+        Self { name, scopes: paths(path), ..Self::unsigned("oci") }
+    }
+
+    /// The image of a directory of the transport `dir:`.
+    pub fn dir(path: &Path) -> Self {
+        let name = path.display().to_string();
+        Self { name, scopes: paths(path), may_be_signed: true, ..Self::unsigned("dir") }
+    }
+
+    /// The tar of a root file system; without a path one that came over the wire.
+    pub fn tarball(path: Option<&Path>) -> Self {
+        Self { name: shown(path), ..Self::unsigned("tarball") }
+    }
+
+    /// An image of the store with these directories.
+    pub fn stored(graph_root: &Path, run_root: &Path, id: &ImageId) -> Self {
+        let (root, run) = (graph_root.display(), run_root.display());
+        let store = format!("[overlay@{root}]");
+        Self {
+            transport: "containers-storage",
+            name: format!("[overlay@{root}+{run}]@{id}"),
+            scopes: vec![format!("{store}@{id}"), store, format!("[{root}]")],
+            may_be_signed: true,
+        }
+    }
+
+    fn unsigned(transport: &'static str) -> Self {
+        Self { transport, name: String::new(), scopes: Vec::new(), may_be_signed: false }
+    }
+
+    /// The transport, `docker` for example.
+    pub fn transport(&self) -> &'static str {
+        self.transport
+    }
+
+    /// Whether an image can have signatures there.
+    pub fn may_be_signed(&self) -> bool {
+        self.may_be_signed
+    }
+
+    /// The scopes that include it, the most precise first.
+    pub(super) fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport, self.name)
+    }
+}
+
+/// As the tools call what they read from their standard input.
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+}
+
+/// A path and its parents without the root, which is no scope.
+fn paths(path: &Path) -> Vec<String> {
+    let all = path.ancestors().map(|path| path.display().to_string());
+    all.filter(|path| path.len() > 1).collect()
+}
