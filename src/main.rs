@@ -84,6 +84,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     options.registry.registries = registry.registries;
     options.registry.auth_files = registry.auth_files;
     options.registry.certs_directories = registry.certs_directories;
+    options.registry.policy = registry.policy;
     options.registry.download_limit = registry.download_limit;
     options.events = event_backend(events);
     let engine = LocalEngine::new(store, options, tasks.clone());

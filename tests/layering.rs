@@ -58,8 +58,8 @@ const MODULES: &[(&str, &[&str])] = &[
 /// Crates (or words) with the only modules that may use them.
 const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["api", "server"]),
-    ("hyper", &["server"]),
-    ("hyper_util", &["server"]),
+    ("hyper", &["registry::policy", "server"]),
+    ("hyper_util", &["registry::policy", "server"]),
     ("utoipa", &["api"]),
     ("listenfd", &["server"]),
     ("sd_notify", &["server"]),

@@ -77,6 +77,11 @@ pub struct ServeArgs {
           value_parser = parse_size)]
     pub download_limit: u64,
 
+    /// File that says which images may be used, instead of policy.json in ~/.config/containers or
+    /// /etc/containers
+    #[arg(long, value_name = "FILE", env = "IMAGED_SIGNATURE_POLICY", value_parser = absolute())]
+    pub signature_policy: Option<PathBuf>,
+
     /// File for events, or none. To share them with `podman --tmpdir DIR`: DIR/events/events.log
     /// [default: as containers.conf says, which is where Podman has them; with --root or --runroot
     /// events/events.log in the runroot]
@@ -203,6 +208,7 @@ mod tests {
             "--sync=none",
             "--download-limit=10m",
             "--events-log=/e/log",
+            "--signature-policy=/p.json",
             "--allow-unauthenticated-tcp",
         ])
         .unwrap();
@@ -220,6 +226,7 @@ mod tests {
         assert_eq!(serve.sync, Some(SyncArg::None));
         assert_eq!(serve.download_limit, 10 << 20);
         assert_eq!(serve.events_log, Some(EventsLogArg::File("/e/log".into())));
+        assert_eq!(serve.signature_policy, Some("/p.json".into()));
         assert!(serve.allow_unauthenticated_tcp);
     }
 

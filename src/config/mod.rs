@@ -22,7 +22,7 @@ mod toml_file;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::image::{Registries, ShortNames};
+use crate::image::{PolicyFile, Registries, ShortNames};
 
 pub use args::{Args, Command, EventsLogArg, ServeArgs, SyncArg};
 pub use events::EventsConfig;
@@ -54,6 +54,8 @@ pub struct RegistryConfig {
     pub auth_files: Vec<PathBuf>,
     /// Where certificates of registries are, the first that has some counts.
     pub certs_directories: Vec<PathBuf>,
+    /// Which images may be used.
+    pub policy: PolicyFile,
     /// Longest body that is downloaded for an import, bytes.
     pub download_limit: u64,
 }
@@ -161,6 +163,7 @@ impl Config {
                 registries,
                 auth_files: registries::auth_files(host),
                 certs_directories: registries::certs_directories(host),
+                policy: registries::policy_file(serve.signature_policy.as_deref(), host),
                 download_limit: serve.download_limit,
             },
             serve: ServeConfig {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::toml_file::{drop_ins, first, parse, read, read_optional};
 use super::{Error, Host};
-use crate::image::{Mirror, MirrorPulls, Registries, RegistryEntry, ShortNames};
+use crate::image::{Mirror, MirrorPulls, PolicyFile, Registries, RegistryEntry, ShortNames};
 
 #[derive(Deserialize, Default)]
 struct File {
@@ -148,6 +148,17 @@ pub(super) fn certs_directories(host: &Host) -> Vec<PathBuf> {
     let user = host.home().map(|home| home.join(".config/containers/certs.d"));
     let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(|path| host.system(path));
     user.into_iter().chain(system).collect()
+}
+
+/// Where the signature policy is: where somebody says, else the user's, else the system's. It is read
+/// when it is needed.
+pub(super) fn policy_file(named: Option<&Path>, host: &Host) -> PolicyFile {
+    if let Some(path) = named {
+        return PolicyFile::Named(path.to_owned());
+    }
+    let user = host.home().map(|home| home.join(".config/containers/policy.json"));
+    let system = host.system("/etc/containers/policy.json");
+    PolicyFile::Usual(user.into_iter().chain([system]).collect())
 }
 
 /// Adds what a file says to what files below it say.
@@ -393,6 +404,11 @@ mod tests {
             texts(certs_directories(&host(&[]))),
             ["/h/.config/containers/certs.d", "/s/etc/containers/certs.d", "/s/etc/docker/certs.d"]
         );
+        let usual = ["/h/.config/containers/policy.json", "/s/etc/containers/policy.json"];
+        let usual = PolicyFile::Usual(usual.map(PathBuf::from).to_vec());
+        assert_eq!(policy_file(None, &host(&[])), usual);
+        let named = PolicyFile::Named("/p.json".into());
+        assert_eq!(policy_file(Some(Path::new("/p.json")), &host(&[])), named);
     }
 
     #[test]

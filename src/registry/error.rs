@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Unauthorized,
     /// The server answered, but not what was asked for.
     Answer,
+    /// The host's policy does not let the image in, or cannot be read.
+    Rejected,
 }
 
 /// A failure with a chain of texts, outermost first.

@@ -7,6 +7,7 @@
 //! | [`sources`] | where an image can be had: mirrors, its registry |
 //! | [`repository`] | reading of manifests and blobs |
 //! | [`retry`] | trying again |
+//! | [`policy`] | which images may be used at all |
 //! | [`mod@search`] | what registries have |
 //! | `auth` | the host's own logins |
 //! | `challenge`, `refusal` | what registries say when they do not do what they were asked |
@@ -24,6 +25,7 @@ pub mod client;
 pub mod download;
 pub mod error;
 mod http;
+pub mod policy;
 mod refusal;
 pub mod repository;
 pub mod retry;
@@ -35,10 +37,11 @@ mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::image::Registries;
+use crate::image::{PolicyFile, Registries};
 pub use client::{Access, check_login};
 pub use download::{Download, download};
 pub use error::{Error, ErrorKind};
+pub use policy::{Admission, Question, admit};
 pub use repository::{BlobBody, Repository};
 pub use retry::Retry;
 pub use search::{Hit, repository_tags, search, search_tags};
@@ -58,6 +61,8 @@ pub struct Settings {
     /// Directories with a directory for each registry (`certs.d`): of several for one registry the
     /// first counts. They need not exist.
     pub certs_directories: Vec<PathBuf>,
+    /// Which images may be used.
+    pub policy: PolicyFile,
     /// Longest body that is downloaded for an import, bytes.
     pub download_limit: u64,
     /// How long a server that owes an answer, or the rest of it, may be silent.
@@ -70,6 +75,7 @@ impl Default for Settings {
             registries: Registries::default(),
             auth_files: Vec::new(),
             certs_directories: Vec::new(),
+            policy: PolicyFile::default(),
             download_limit: u64::MAX,
             silence: SILENCE,
         }

@@ -40,7 +40,7 @@ pub(super) fn transfer(error: registry::Error) -> Error {
 /// A failure with another server.
 pub(super) fn registry(error: registry::Error) -> Error {
     let kind = match error.kind() {
-        registry::ErrorKind::Unauthorized => ErrorKind::Denied,
+        registry::ErrorKind::Unauthorized | registry::ErrorKind::Rejected => ErrorKind::Denied,
         registry::ErrorKind::BadRequest => ErrorKind::BadRequest,
         registry::ErrorKind::Network | registry::ErrorKind::Answer => ErrorKind::Registry,
     };
