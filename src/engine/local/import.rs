@@ -5,7 +5,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{failure, host_file, load, tagging};
+use super::load::Target;
+use super::{failure, host_file, load, policy, tagging};
 use crate::archive::ArchivedImage;
 use crate::engine::{Error, ErrorKind, Event, ImportOptions, ImportReport, Result};
 use crate::events::ImageAction;
@@ -13,8 +14,8 @@ use crate::image::document::{
     OciConfig, OciContainerConfig, OciDescriptor, OciManifest, OciRootFs,
 };
 use crate::image::{
-    self, Digest, HistoryEntry, ImageConfig, ImageId, Manifest, Platform, Reference, go_json,
-    media_type,
+    self, Digest, HistoryEntry, ImageConfig, ImageId, Manifest, Platform, Reference, Source,
+    go_json, media_type,
 };
 use crate::layer::{Compression, Unpacked};
 use crate::storage::{self, Store};
@@ -71,6 +72,17 @@ impl ImportPlan {
     /// once the tar has been read.
     pub(super) fn import(
         self,
+        target: Target<'_>,
+        input: impl Read + Send,
+        created: impl FnOnce() -> Timestamp,
+        cancel: &Cancel,
+    ) -> Result<Imported> {
+        policy::check(target.policy, &Source::tarball(None))?;
+        self.import_allowed(target.store, input, created, cancel)
+    }
+
+    fn import_allowed(
+        self,
         store: &Store,
         input: impl Read + Send,
         created: impl FnOnce() -> Timestamp,
@@ -93,7 +105,7 @@ impl ImportPlan {
     /// As [`import`](Self::import), from a file of the host, whose time becomes the image's.
     pub(super) fn import_file(
         self,
-        store: &Store,
+        target: Target<'_>,
         path: &Path,
         cancel: &Cancel,
     ) -> Result<Imported> {
@@ -106,7 +118,8 @@ impl ImportPlan {
         let modified = file.metadata().and_then(|metadata| metadata.modified());
         let modified = modified.map_err(unreadable)?;
         let created = || Timestamp::try_from(modified).unwrap_or_else(|_| Timestamp::now());
-        self.import(store, file, created, cancel)
+        policy::check(target.policy, &Source::tarball(Some(path)))?;
+        self.import_allowed(target.store, file, created, cancel)
     }
 
     /// The documents, as Podman would write them.

@@ -1,7 +1,7 @@
 //! Loading an archive into the store, in one pass over the stream.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -10,13 +10,31 @@ use super::host_file::{self, Directory, HostFile};
 use crate::archive::{self, ArchivedImage, Limits, Members, StageError};
 use crate::engine::{Error, ErrorKind, Event, LoadReport, Result};
 use crate::events::ImageAction;
-use crate::image::{ImageId, Platform};
+use crate::image::{ImageId, Platform, PolicyFile, Source};
 use crate::layer::Decoder;
+use crate::registry;
 use crate::storage::{self, ImageDraft, StagedLayer, Store, record::ImageRecord};
 use crate::sys::Cancel;
 
+/// Where loads go, and what may be loaded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) store: &'a Store,
+    pub(super) policy: &'a PolicyFile,
+}
+
 /// Reads an archive, plain or compressed, and stores all of its images or none.
-pub(super) fn load(store: &Store, input: impl Read + Send, cancel: &Cancel) -> Result<Loaded> {
+pub(super) fn load(target: Target<'_>, input: impl Read + Send, cancel: &Cancel) -> Result<Loaded> {
+    load_archive(target, input, None, cancel)
+}
+
+fn load_archive(
+    target: Target<'_>,
+    input: impl Read + Send,
+    path: Option<&Path>,
+    cancel: &Cancel,
+) -> Result<Loaded> {
+    let Target { store, policy } = target;
     let members = match scan(store, input, cancel) {
         Ok(members) => members,
         Err(Failure::Engine(error)) => return Err(error),
@@ -34,7 +52,7 @@ pub(super) fn load(store: &Store, input: impl Read + Send, cancel: &Cancel) -> R
             ));
         }
     };
-    let images = images(&members)?;
+    let images = images(&members, policy, path)?;
     commit(store, members, images, cancel)
 }
 
@@ -78,15 +96,24 @@ impl Loaded {
 
 /// As [`load`], from a file of the host, or from a directory with an OCI layout or of the transport
 /// `dir:`.
-pub(super) fn load_file(store: &Store, path: &Path, cancel: &Cancel) -> Result<Loaded> {
-    match host_file::open_any(path).map_err(|error| unreadable(path, &error))? {
-        HostFile::File(file) => load(store, file, cancel),
-        HostFile::Directory(directory) => load_directory(store, &directory, cancel),
+pub(super) fn load_file(target: Target<'_>, path: &Path, cancel: &Cancel) -> Result<Loaded> {
+    let opened = host_file::open_any(path).map_err(|error| unreadable(path, &error))?;
+    // To policies a file is called what it is called without links.
+    let resolved: PathBuf = path.canonicalize().map_err(|error| unreadable(path, &error))?;
+    match opened {
+        HostFile::File(file) => load_archive(target, file, Some(&resolved), cancel),
+        HostFile::Directory(directory) => load_directory(target, &directory, &resolved, cancel),
     }
 }
 
 /// Loads the image of a directory, in the first of the two formats that fits.
-fn load_directory(store: &Store, directory: &Directory, cancel: &Cancel) -> Result<Loaded> {
+fn load_directory(
+    target: Target<'_>,
+    directory: &Directory,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<Loaded> {
+    let Target { store, policy } = target;
     let platform = Platform::host();
     let gather = |find: &dyn Fn(&Members<StagedLayer>) -> Result<_, archive::Error>| {
         let open = |name: &str| directory.open(name);
@@ -105,18 +132,30 @@ fn load_directory(store: &Store, directory: &Directory, cancel: &Cancel) -> Resu
         }
     };
     let oci = match gather(&|members| archive::oci_directory_image(members, &platform))? {
-        Ok((members, image)) => return commit(store, members, vec![image], cancel),
-        Err(error) => error,
+        Ok((members, image)) => match refusal(policy, &Source::oci(path)) {
+            None => return commit(store, members, vec![image], cancel),
+            Some(refusal) => refusal,
+        },
+        Err(error) => chain(&error),
     };
-    match gather(&|members| archive::dir_image(members, &platform))? {
-        Ok((members, image)) => commit(store, members, vec![image], cancel),
-        Err(dir) => Err(no_format(
-            &chain(&oci),
-            "creating temp directory: untarring file: is a directory",
-            "detecting compression: is a directory",
-            &chain(&dir),
-        )),
-    }
+    let dir = match gather(&|members| archive::dir_image(members, &platform))? {
+        Ok((members, image)) => match refusal(policy, &Source::dir(path)) {
+            None => return commit(store, members, vec![image], cancel),
+            Some(refusal) => refusal,
+        },
+        Err(error) => chain(&error),
+    };
+    Err(no_format(
+        &oci,
+        "creating temp directory: untarring file: is a directory",
+        "detecting compression: is a directory",
+        &dir,
+    ))
+}
+
+/// Why the policy does not let an image in. It is one more reason why a format does not fit.
+fn refusal(policy: &PolicyFile, source: &Source) -> Option<String> {
+    registry::policy::check(policy, source).err().map(|error| error.to_string())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -164,12 +203,28 @@ fn stage(
 
 /// The images the members make up, in the first format that fits. As with Podman, an archive that
 /// is both (as Docker writes today) is an OCI one.
-fn images(members: &Members<StagedLayer>) -> Result<Vec<ArchivedImage>> {
+fn images(
+    members: &Members<StagedLayer>,
+    policy: &PolicyFile,
+    path: Option<&Path>,
+) -> Result<Vec<ArchivedImage>> {
     let oci = match archive::oci_image(members, &Platform::host()) {
-        Ok(image) => return Ok(vec![image]),
-        Err(error) => error,
+        Ok(image) => match refusal(policy, &Source::oci_archive(path)) {
+            None => return Ok(vec![image]),
+            Some(refusal) => refusal,
+        },
+        Err(error) => chain(&error),
     };
-    archive::docker_images(members).map_err(|docker| no_archive(&chain(&oci), &chain(&docker)))
+    let images = match archive::docker_images(members) {
+        Ok(images) => images,
+        Err(error) => return Err(no_archive(&oci, &chain(&error))),
+    };
+    // Nothing but the text depends on the name.
+    let name = images.iter().find_map(|image| image.names.first()).map(ToString::to_string);
+    match refusal(policy, &Source::docker_archive(path, name.as_deref())) {
+        None => Ok(images),
+        Some(refusal) => Err(no_archive(&oci, &refusal)),
+    }
 }
 
 /// The error about a file that is neither kind of archive.

@@ -20,6 +20,7 @@ mod inspect;
 mod library;
 mod list;
 mod load;
+mod policy;
 mod prune;
 mod pull;
 mod relations;
@@ -96,6 +97,10 @@ impl ImageData for Store {
 }
 
 impl Shared {
+    fn target(&self) -> load::Target<'_> {
+        load::Target { store: &self.store, policy: &self.options.registry.policy }
+    }
+
     fn snapshot(&self, cancel: &Cancel) -> Result<Snapshot> {
         self.store.snapshot(cancel).map_err(failure::storage)
     }
@@ -223,7 +228,7 @@ impl ImageEngine for LocalEngine {
         let shared = Arc::clone(&self.shared);
         self.tasks
             .run_reading(Class::Bulk, archive, move |body, cancel| {
-                let loaded = load::load(&shared.store, body, cancel)?;
+                let loaded = load::load(shared.target(), body, cancel)?;
                 shared.events.tell_all(&loaded.events(None));
                 Ok(loaded.report)
             })
@@ -236,7 +241,7 @@ impl ImageEngine for LocalEngine {
         let shared = Arc::clone(&self.shared);
         self.tasks
             .run_reading(Class::Bulk, content, move |body, cancel| {
-                let imported = plan.import(&shared.store, body, Timestamp::now, cancel)?;
+                let imported = plan.import(shared.target(), body, Timestamp::now, cancel)?;
                 shared.events.tell_all(imported.event.as_slice());
                 Ok(imported.report)
             })
@@ -247,7 +252,7 @@ impl ImageEngine for LocalEngine {
     async fn load_file(&self, path: &Path, _options: LoadOptions) -> Result<LoadReport> {
         let path = path.to_owned();
         self.bulk(move |shared, cancel| {
-            let loaded = load::load_file(&shared.store, &path, cancel)?;
+            let loaded = load::load_file(shared.target(), &path, cancel)?;
             shared.events.tell_all(&loaded.events(Some(&path)));
             Ok(loaded.report)
         })
@@ -258,7 +263,7 @@ impl ImageEngine for LocalEngine {
         let plan = import::plan(options)?;
         let path = path.to_owned();
         self.bulk(move |shared, cancel| {
-            let imported = plan.import_file(&shared.store, &path, cancel)?;
+            let imported = plan.import_file(shared.target(), &path, cancel)?;
             shared.events.tell_all(imported.event.as_slice());
             Ok(imported.report)
         })
@@ -284,7 +289,12 @@ impl ImageEngine for LocalEngine {
             let text = "multi-image archives must use format of docker-archive";
             return Err(Error::new(ErrorKind::BadRequest, text));
         }
-        let plan = self.query(move |library| save::plan(library, &names, options)).await?;
+        let plan = self.quick(move |shared, cancel| {
+            let plan = save::plan(&shared.library(&shared.snapshot(cancel)?), &names, options)?;
+            plan.image_ids().try_for_each(|id| policy::check_stored(shared, id))?;
+            Ok(plan)
+        });
+        let plan = plan.await?;
         let shared = Arc::clone(&self.shared);
         Ok(self.tasks.stream(Class::Bulk, move |out, cancel| {
             let events = plan.events();

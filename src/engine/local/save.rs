@@ -95,6 +95,11 @@ fn saved_image(library: &Library<'_>, at: usize) -> Result<(SavedImage, Vec<Laye
 }
 
 impl SavePlan {
+    /// The images, some of them possibly several times.
+    pub(super) fn image_ids(&self) -> impl Iterator<Item = &ImageId> {
+        self.called.iter().map(|(id, _)| id)
+    }
+
     /// The events of an export that begins now, in the order in which Podman writes them. There
     /// they are called by a file; what is sent while it is made is in none, and so they are called
     /// by the images' names.
