@@ -19,6 +19,7 @@ mod freeze;
 mod import;
 mod load;
 mod names;
+mod policy;
 mod prune;
 mod reading;
 mod refused;

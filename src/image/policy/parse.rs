@@ -231,7 +231,9 @@ fn object(value: &RawValue) -> Result<Fields<'_>> {
     }
     let text = value.get();
     if !text.starts_with('{') {
-        return Err(format!("JSON object expected, got \"{}\"", text.trim_matches('"')));
+        // Go shows the first word only.
+        let found = if text.starts_with('[') { "[" } else { text.trim_matches('"') };
+        return Err(format!("JSON object expected, got \"{found}\""));
     }
     let fields = serde_json::Deserializer::from_str(text)
         .deserialize_map(Object)
@@ -284,7 +286,7 @@ mod tests {
         for (text, error) in [
             (String::new(), "unexpected end of JSON input"),
             ("{".to_owned(), "unexpected end of JSON input"),
-            ("[]".to_owned(), r#"JSON object expected, got "[]""#),
+            ("[]".to_owned(), r#"JSON object expected, got "[""#),
             ("{}".to_owned(), "Default policy is missing"),
             (
                 r#"{"default":[]}"#.to_owned(),
