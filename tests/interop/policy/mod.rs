@@ -1,5 +1,7 @@
 //! Signature policies, held against the tools that made them.
 
+mod signed;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
