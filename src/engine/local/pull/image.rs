@@ -17,7 +17,7 @@ use crate::engine::{BlobStage, Error, ErrorKind, PullProgress, Result};
 use crate::image::{
     Descriptor, Digest, ImageConfig, ImageId, Manifest, ManifestKind, Platform, Reference,
 };
-use crate::registry::{Repository, Retry};
+use crate::registry::{Admission, Repository, Retry};
 use crate::storage::{self, StagedLayer};
 
 /// Layers of one pull that are on their way at the same time.
@@ -64,12 +64,17 @@ pub(super) struct Copied {
 }
 
 impl Copy<'_> {
-    /// Brings what `remote` has for the platform, and names it `name`.
-    pub(super) async fn run(&self, remote: RemoteImage, name: &Reference) -> Result<Copied> {
+    /// Brings what `remote` has for the platform, or what is admitted of it, and names it `name`.
+    pub(super) async fn run(
+        &self,
+        remote: RemoteImage,
+        name: &Reference,
+        admission: &Admission,
+    ) -> Result<Copied> {
         self.progress.text("Getting image source signatures").await;
         let RemoteImage { repository, top } = remote;
         let repository = Arc::new(repository);
-        let documents = self.documents(&repository, top, name).await?;
+        let documents = self.documents(&repository, top, name, admission).await?;
         let blobs = blobs(&documents)?;
         for _ in 0..ROUNDS {
             let flights = self.layers(&repository, &documents, &blobs).await?;
@@ -93,12 +98,21 @@ impl Copy<'_> {
         repository: &Repository,
         top: Manifest,
         name: &Reference,
+        admission: &Admission,
     ) -> Result<Documents> {
         let (manifest, index) = if top.kind().is_list() {
-            (self.choose(repository, &top, name).await?, Some(top))
+            (self.choose(repository, &top, name, admission).await?, Some(top))
         } else {
             (top, None)
         };
+        if let Admission::Only(accepted) = admission
+            && manifest.digest() != *accepted
+        {
+            // Somebody has changed what the name means, or a mirror has something else.
+            let text =
+                format!("the signatures are of {accepted}, the registry has {}", manifest.digest());
+            return Err(Error::new(ErrorKind::Denied, text).context("Source image rejected"));
+        }
         let bad = |text: String| Error::new(ErrorKind::Registry, text);
         let config_descriptor = match (manifest.kind(), manifest.config()) {
             (ManifestKind::Oci | ManifestKind::Docker, Some(descriptor)) => descriptor.clone(),
@@ -119,25 +133,30 @@ impl Copy<'_> {
         repository: &Repository,
         top: &Manifest,
         name: &Reference,
+        admission: &Admission,
     ) -> Result<Manifest> {
         let place = || format!("choosing an image from manifest list docker://{}", name.familiar());
         let mut list = top.clone();
         for _ in 0..DEPTH {
             let kind = list.kind();
-            let entry =
-                choose_instance(kind, list.instances(), self.platform).ok_or_else(|| {
-                    let Platform { os, architecture, variant } = self.platform;
-                    let list = if kind == ManifestKind::OciIndex {
-                        "image index"
-                    } else {
-                        "manifest list"
-                    };
-                    let text = format!(
-                        "no image found in {list} for architecture {architecture:?}, variant \
+            let accepted = match admission {
+                Admission::Only(accepted) => {
+                    list.instances().iter().map(|entry| &entry.digest).find(|it| *it == accepted)
+                }
+                Admission::Anything => None,
+            };
+            let chosen =
+                accepted.or_else(|| choose_instance(kind, list.instances(), self.platform));
+            let entry = chosen.ok_or_else(|| {
+                let Platform { os, architecture, variant } = self.platform;
+                let list =
+                    if kind == ManifestKind::OciIndex { "image index" } else { "manifest list" };
+                let text = format!(
+                    "no image found in {list} for architecture {architecture:?}, variant \
                      {variant:?}, OS {os:?}"
-                    );
-                    Error::new(ErrorKind::Registry, text).context(place())
-                })?;
+                );
+                Error::new(ErrorKind::Registry, text).context(place())
+            })?;
             let get = || repository.instance(entry);
             let chosen = self.retry.run(get).await.map_err(failure::transfer)?;
             if !chosen.kind().is_list() {

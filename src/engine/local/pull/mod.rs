@@ -20,7 +20,7 @@ use crate::engine::{
 };
 use crate::events::{Event as LoggedEvent, ImageAction};
 use crate::image::{Digest, ImageId, Platform, Reference};
-use crate::registry::{self, Access, Retry};
+use crate::registry::{self, Access, Question, Retry};
 pub(super) use flights::Flights;
 
 /// Brings what `name` stands for.
@@ -233,7 +233,11 @@ impl<'a> Pulling<'a> {
                 Some(remote) => remote,
                 None => self.find(candidate).await?,
             };
-            copy.run(remote, candidate).await
+            // By the name that is wanted, wherever it was found.
+            let settings = &engine.shared.options.registry;
+            let question = Question { reference: candidate, platform, access: &self.access };
+            let admission = registry::admit(settings, question).await;
+            copy.run(remote, candidate, &admission.map_err(failure::registry)?).await
         };
         copied.await.map_err(|error| {
             error.context(format!("unable to copy from source docker://{}", candidate.familiar()))
