@@ -1,19 +1,23 @@
 //! Images with real signatures: who is let in, and as what.
-//!
-//! What is asked runs in a process of its own, since skopeo looks for keys and signatures by the
-//! environment it is given.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use imaged::image::{Login, Logins, Platform, PolicyFile, Reference};
-use imaged::registry::{Access, Admission, Question, Settings, admit};
-use serde_json::json;
+use base64::Engine as _;
+use bytes::Bytes;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::http::{PREFIX, escape};
 use crate::support::registry::{PASSWORD, Registry, Setup, USER};
-use crate::support::tool::{command, run, run_failing};
+use crate::support::server::{PATIENCE, imaged, podman_service};
+use crate::support::tool::{command, run};
+use crate::support::{Faulty, Layer, OciArchive, Response, Server, Store};
 
 /// A home with keys, a place for signatures and a policy.
 struct Signer {
@@ -88,16 +92,52 @@ impl Signer {
         path
     }
 
-    /// What is let in as `reference`.
-    fn admitted(&self, reference: &str, more: &[(&str, &str)]) -> String {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "policy::signed::asked", "--nocapture", "--test-threads=1"]);
-        child.env("HOME", self.home.path()).env("TMPDIR", self.home.path());
-        child.env("ASKED_POLICY", self.policy()).env("ASKED_REFERENCE", reference);
-        child.envs(more.iter().copied());
-        let output = run(&mut child);
-        let answer = output.lines().find_map(|line| line.split_once("ANSWER "));
-        answer.unwrap_or_else(|| panic!("{output}")).1.to_owned()
+    /// The daemon on a store, with this home, this policy and skopeo from `path`.
+    fn serve(&self, store: &Store, path: &str) -> Server {
+        let socket = store.path("api.sock");
+        let mut command = imaged(store, &socket);
+        command.arg("--signature-policy").arg(self.policy());
+        command.env("HOME", self.home.path()).env("PATH", path).env("IMAGED_LOG", "trace");
+        Server::spawn(store, &mut command, &socket)
+    }
+
+    /// The reference server with the same policy.
+    fn serve_podman(&self, store: &Store) -> Server {
+        let socket = store.path("api.sock");
+        let mut command = podman_service(store, &socket);
+        let policy = self.path(".config/containers/policy.json");
+        fs::copy(self.policy(), policy).unwrap();
+        command.env("HOME", self.home.path());
+        Server::spawn(store, &mut command, &socket)
+    }
+
+    /// A directory with a script in place of skopeo.
+    fn instead_of_skopeo(&self, script: &str) -> String {
+        let directory = self.path("bin");
+        fs::create_dir(&directory).unwrap();
+        // By a shell: as long as a process forked here has it open for writing, it cannot be run.
+        let write = r#"printf %s "$1" >"$2" && chmod 755 "$2""#;
+        let file = directory.join("skopeo").display().to_string();
+        run(&mut command("sh", ["-c", write, "sh", &format!("#!/bin/sh\n{script}\n"), &file]));
+        format!("{}:{}", directory.display(), path())
+    }
+
+    /// Puts an image into a registry.
+    fn push(&self, registry: &Registry, name: &str, image: &OciArchive) {
+        let archive = self.path("image.tar");
+        fs::write(&archive, image.build()).unwrap();
+        let (from, to) = (
+            format!("oci-archive:{}", archive.display()),
+            format!("docker://{}/{name}", registry.host()),
+        );
+        run(&mut self.skopeo(&[
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            "--dest-tls-verify=false",
+            &from,
+            &to,
+        ]));
     }
 
     /// The digest of what a registry has.
@@ -108,98 +148,298 @@ impl Signer {
     }
 }
 
-/// Asks as its environment says. Without such an environment there is nothing to ask.
-#[test]
-fn asked() {
-    let Ok(reference) = std::env::var("ASKED_REFERENCE") else { return };
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let mut settings = Settings::default();
-    settings.policy = PolicyFile::Named(variable("ASKED_POLICY").into());
-    let login = Login {
-        username: variable("ASKED_USER"),
-        password: variable("ASKED_PASSWORD"),
-        ..Login::default()
-    };
-    let access = Access {
-        logins: Logins { everywhere: Some(login), named: Vec::new() },
-        tls_verify: Some(!variable("ASKED_TLS").is_empty()),
-    };
-    let mut platform = Platform::host();
-    if !variable("ASKED_ARCHITECTURE").is_empty() {
-        platform.architecture = variable("ASKED_ARCHITECTURE");
+impl Drop for Signer {
+    fn drop(&mut self) {
+        // The agent that gpg has started would stay a while.
+        let kill =
+            command("gpgconf", ["--kill", "all"]).env("GNUPGHOME", self.path("gnupg")).status();
+        assert!(std::thread::panicking() || kill.unwrap().success());
     }
-    let reference = Reference::normalize_docker(&reference).unwrap();
-    let question = Question { reference: &reference, platform: &platform, access: &access };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let answer = runtime.block_on(async {
-        let admitted = admit(&settings, question);
-        let running = variable("ASKED_UNTIL");
-        if running.is_empty() {
-            return Some(admitted.await);
-        }
-        // Hangs up as soon as this file is there.
-        let begun = async {
-            while !Path::new(&running).exists() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+}
+
+/// Where the tools are.
+fn path() -> String {
+    std::env::var("PATH").unwrap()
+}
+
+/// The ID of what is pulled, or why nothing is.
+fn pull(server: &Server, name: &str, more: &str) -> Result<String, String> {
+    told(&server.client().post(&target(name, more)))
+}
+
+fn target(name: &str, more: &str) -> String {
+    format!("/images/pull?reference={}&tlsVerify=false&quiet=true{more}", escape(name))
+}
+
+fn told(answer: &Response) -> Result<String, String> {
+    let text = answer.text();
+    let mut told = Err(text.clone());
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        for key in ["message", "error"] {
+            if let Some(error) = line[key].as_str() {
+                return Err(error.to_owned());
             }
-        };
-        tokio::select! {
-            answer = admitted => Some(answer),
-            () = begun => None,
         }
-    });
-    println!(
-        "ANSWER {}",
-        match answer {
-            Some(Ok(Admission::Only(digest))) => digest.to_string(),
-            Some(Ok(Admission::Anything)) => "anything".to_owned(),
-            Some(Err(error)) => format!("{:?}: {error}", error.kind()),
-            None => "gone".to_owned(),
+        if let Some(id) = line["id"].as_str() {
+            told = Ok(id.to_owned());
         }
-    );
+    }
+    told
 }
 
 #[test]
 fn an_image_is_what_was_signed_or_refused() {
     let registry = Registry::plain();
-    registry.push(&["app:plain"]);
+    registry.push(&["app:plain", "never:signed"]);
     let signer = Signer::new();
     signer.sign(&registry, "app:plain", "app:good", "good");
     signer.sign(&registry, "app:plain", "other:bad", "bad");
+    let other = Registry::plain();
+    other.push(&["app:good"]);
+    let (ours, theirs) = (Store::new(), Store::new());
+    let server = signer.serve(&ours, &path());
+    let podman = signer.serve_podman(&theirs);
     let host = registry.host();
     let name = |name: &str| format!("{host}/{name}");
     let digest = signer.digest(&registry, "app:good");
-    assert_eq!(signer.admitted(&name("app:good"), &[]), digest);
-    assert_eq!(signer.admitted(&name(&format!("app@{digest}")), &[]), digest);
-    for (image, text) in [
+    for (image, accepted) in [
+        (name("app:good"), true),
+        (name(&format!("app@{digest}")), true),
         // The same image, but this name was not signed.
-        ("app:plain", "is not accepted"),
-        ("other:bad", "signature"),
-        ("none:1", "manifest unknown"),
+        (name("app:plain"), false),
+        (name("never:signed"), false),
+        // By somebody else.
+        (name("other:bad"), false),
+        // As an image of another registry.
+        (format!("{}/app:good", other.host()), false),
     ] {
-        let answer = signer.admitted(&name(image), &[]);
-        assert!(answer.contains(text), "{answer}");
-        let policy = signer.policy();
-        let theirs = run_failing(&mut signer.skopeo(&[
-            "--policy",
-            policy.to_str().unwrap(),
-            "copy",
-            "--src-tls-verify=false",
-            &format!("docker://{}", name(image)),
-            &format!("dir:{}", signer.path("copy").display()),
-        ]));
-        let theirs: String = serde_json::from_str(theirs.split_once("msg=").unwrap().1).unwrap();
-        assert_eq!(answer.split_once(": ").unwrap().1, theirs);
-        let kind = if image == "none:1" { "Answer: " } else { "Rejected: " };
-        assert!(answer.starts_with(kind), "{answer}");
+        let (our, their) = (pull(&server, &image, ""), pull(&podman, &image, ""));
+        assert_eq!(our.is_ok(), accepted, "{image}: {our:?}");
+        match (&our, &their) {
+            (Err(our), Err(their)) => {
+                assert!(their.contains("Source image rejected: "), "{their}");
+                assert!(our.ends_with(their.as_str()), "{our}\n{their}");
+            }
+            _ => assert_eq!(our, their, "{image}"),
+        }
     }
-    registry.push(&["never:signed"]);
-    let unsigned = "Source image rejected: A signature was required, but no signature exists";
-    assert_eq!(signer.admitted(&name("never:signed"), &[]), format!("Rejected: {unsigned}"));
-    // Signed, but as an image of another registry.
-    let other = Registry::plain();
-    other.push(&["app:good"]);
-    let answer = signer.admitted(&format!("{}/app:good", other.host()), &[]);
-    let elsewhere = format!("Signature for identity {} is not accepted", name("app:good"));
-    assert_eq!(answer, format!("Rejected: Source image rejected: {elsewhere}"));
+    assert_eq!(ours.image_ids().len(), 1);
+    assert_eq!(ours.inspect(&name("app:good"))["Digest"], digest);
+    assert!(!server.log().contains("ERROR"), "{}", server.log());
+}
+
+/// As Podman does, the signature of the one image counts, not that of the list.
+#[test]
+fn of_a_list_the_image_has_to_be_signed() {
+    let registry = Registry::plain();
+    let signer = Signer::new();
+    let mut entries = Vec::new();
+    for architecture in ["amd64", "arm64"] {
+        let image = OciArchive::configured(
+            "image:1",
+            &[Layer::files(&[("arch", architecture.as_bytes())])],
+            |config| config["architecture"] = json!(architecture),
+        );
+        signer.push(&registry, &format!("list:{architecture}"), &image);
+        let size = image.blobs().last().unwrap().1.len();
+        entries.push(json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": format!("sha256:{}", image.manifest_blob()), "size": size,
+            "platform": {"os": "linux", "architecture": architecture},
+        }));
+    }
+    let index = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": entries,
+    });
+    put_manifest(&registry.host(), "list/manifests/all", &index.to_string());
+    signer.sign(&registry, "list:all", "list:signed", "good");
+    let store = Store::new();
+    let server = signer.serve(&store, &path());
+    for architecture in ["amd64", "arm64"] {
+        let more = format!("&Arch={architecture}&OS=linux");
+        let name = format!("{}/list:signed", registry.host());
+        let id = pull(&server, &name, &more).unwrap();
+        assert_eq!(store.inspect(&id)["Architecture"], architecture);
+        let unsigned = pull(&server, &format!("{}/list:all", registry.host()), &more).unwrap_err();
+        assert!(unsigned.contains("Source image rejected: "), "{unsigned}");
+    }
+}
+
+/// `PUT` of an index.
+fn put_manifest(host: &str, target: &str, body: &str) {
+    let mut stream = TcpStream::connect(host).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "PUT /v2/{target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\
+         Content-Type: application/vnd.oci.image.index.v1+json\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
+
+/// What skopeo is told on its command line and in its environment, everybody can read.
+#[test]
+fn skopeo_asks_as_the_caller_and_nobody_sees_how() {
+    let registry = Registry::start(Setup { tls: true, password: true, ..Setup::default() });
+    registry.push(&["app:1"]);
+    let signer = Signer::new();
+    let seen = signer.path("seen");
+    let script = format!(
+        "(printf '%s\\n' \"$@\"; env) >>{}; exec {} \"$@\"",
+        seen.display(),
+        which("skopeo")
+    );
+    let path = signer.instead_of_skopeo(&script);
+    registry.make_known(signer.home.path());
+    let (host, creds) = (registry.host(), format!("{USER}:{PASSWORD}"));
+    run(&mut signer.skopeo(&[
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        "--sign-by",
+        "good@example.com",
+        "--src-creds",
+        &creds,
+        "--dest-creds",
+        &creds,
+        &format!("docker://{host}/app:1"),
+        &format!("docker://{host}/app:signed"),
+    ]));
+    let store = Store::new();
+    let server = signer.serve(&store, &path);
+    let ask = |password: &str| {
+        let login = json!({"username": USER, "password": password}).to_string();
+        let login = base64::engine::general_purpose::URL_SAFE.encode(login);
+        let reference = escape(&format!("{host}/app:signed"));
+        let path = format!("{PREFIX}/images/pull?quiet=true&reference={reference}");
+        let client = server.client();
+        told(&client.send("POST", &path, &[("X-Registry-Auth", &login)], Bytes::new()).unwrap())
+    };
+    assert!(ask("wrong-pw").is_err());
+    ask(PASSWORD).unwrap();
+    let seen = fs::read_to_string(&seen).unwrap();
+    assert!(seen.contains("--authfile\n/proc/"), "{seen}");
+    let encoded = base64::engine::general_purpose::STANDARD.encode(&creds);
+    for secret in [PASSWORD, &encoded] {
+        assert!(!seen.contains(secret) && !server.log().contains(secret), "{seen}");
+    }
+}
+
+fn which(program: &str) -> String {
+    run(&mut command("sh", ["-c", &format!("command -v {program}")]))
+}
+
+#[test]
+fn without_skopeo_nothing_that_needs_a_signature_is_pulled() {
+    let registry = Registry::plain();
+    registry.push(&["app:1"]);
+    let signer = Signer::new();
+    signer.sign(&registry, "app:1", "app:signed", "good");
+    let store = Store::new();
+    let server = signer.serve(&store, "/nonexistent");
+    let answer = pull(&server, &format!("{}/app:signed", registry.host()), "").unwrap_err();
+    let reason = "Source image rejected: the policy asks for signatures, and skopeo, which looks \
+                  at them, is not installed";
+    assert!(answer.ends_with(reason), "{answer}");
+    assert_eq!(store.image_ids().len(), 0);
+}
+
+/// Between two requests the name is given to another image: that one is signed, the first is not.
+#[test]
+fn what_is_pulled_is_what_was_looked_at() {
+    let registry = Registry::plain();
+    let signer = Signer::new();
+    let image = |content: &[u8]| OciArchive::new("image:1", &[Layer::files(&[("a", content)])]);
+    signer.push(&registry, "app:1", &image(b"signed"));
+    signer.sign(&registry, "app:1", "app:signed", "good");
+    signer.push(&registry, "app:signed", &image(b"forged"));
+    let skopeo = which("skopeo");
+    let host = registry.host();
+    let script = format!(
+        "{skopeo} --insecure-policy copy -q --src-tls-verify=false --dest-tls-verify=false \
+         docker://{host}/app:1 docker://{host}/app:signed && exec {skopeo} \"$@\""
+    );
+    let path = signer.instead_of_skopeo(&script);
+    let store = Store::new();
+    let server = signer.serve(&store, &path);
+    let (good, forged) = (image(b"signed"), image(b"forged"));
+    let name = format!("{host}/app:signed");
+    let answer = pull(&server, &name, "").unwrap_err();
+    let reason = format!(
+        "Source image rejected: the signatures are of sha256:{}, the registry has sha256:{}",
+        good.manifest_blob(),
+        forged.manifest_blob()
+    );
+    assert!(answer.ends_with(&reason), "{answer}");
+    assert_eq!(store.image_ids().len(), 0);
+    assert_eq!(pull(&server, &name, "").unwrap(), good.image_id());
+}
+
+#[test]
+fn skopeo_ends_with_the_request() {
+    let registry = Registry::plain();
+    registry.push(&["app:1"]);
+    let signer = Signer::new();
+    let running = signer.path("running");
+    let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 100000", running.display());
+    let path = signer.instead_of_skopeo(&script);
+    let store = Store::new();
+    let server = signer.serve(&store, &path);
+    let mut stream = UnixStream::connect(server.socket()).unwrap();
+    let target = target(&format!("{}/app:1", registry.host()), "");
+    write!(stream, "POST {PREFIX}{target} HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    let begun = Instant::now();
+    let wait = |done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait(&|| running.exists());
+    let process = fs::read_to_string(&running).unwrap();
+    let process = Path::new("/proc").join(process.trim());
+    assert!(process.exists());
+    drop(stream);
+    wait(&|| !process.exists());
+    assert_eq!(store.image_ids().len(), 0);
+}
+
+/// Nothing of an image that is refused is fetched but what says that it is there.
+#[test]
+fn a_rejected_image_stays_where_it_is() {
+    let registry = Faulty::start();
+    registry.put("app", "1", &OciArchive::new("image:1", &[Layer::files(&[("a", b"a")])]));
+    let store = Store::new();
+    let policy = store.path("reject.json");
+    fs::write(&policy, r#"{"default":[{"type":"reject"}]}"#).unwrap();
+    let path = policy.display().to_string();
+    let server = Server::start_with(&store, &["--signature-policy", &path]);
+    let name = format!("{}/app:1", registry.host());
+    let rejected = |name: &str| {
+        let reason =
+            format!("Source image rejected: Running image docker://{name} is rejected by policy.");
+        let answer = pull(&server, name, "").unwrap_err();
+        assert!(answer.ends_with(&reason), "{answer}");
+    };
+    rejected(&name);
+    assert_eq!(registry.asked("GET", "/blobs/").len(), 0);
+    let accept = json!([{"type": "insecureAcceptAnything"}]);
+    let only = |scope: &str| {
+        let scopes = json!({"docker": {scope: accept}});
+        let text = json!({"default": [{"type": "reject"}], "transports": scopes}).to_string();
+        fs::write(&policy, text).unwrap();
+    };
+    only(&format!("{}/other", registry.host()));
+    rejected(&name);
+    only(&registry.host());
+    pull(&server, &name, "").unwrap();
+    fs::remove_file(&policy).unwrap();
+    let answer = pull(&server, &format!("{}/app:1", registry.host()), "").unwrap_err();
+    assert!(answer.ends_with(&format!("open {path}: no such file or directory")), "{answer}");
 }
