@@ -139,3 +139,68 @@ async fn answer(
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The status of the answer to `request`, whose lines end in `\n`; `None` without an answer.
+    async fn status(sink: &Sink, request: &str) -> Option<u16> {
+        let exchange = async {
+            let mut stream = TcpStream::connect(sink.address).await.unwrap();
+            let request = request.replace('\n', "\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            // An end by force is an end.
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8(answer).unwrap().get(9..12)?.parse().ok()
+        };
+        tokio::select! {
+            never = sink.serve() => match never {},
+            status = exchange => status,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_who_knows_the_secret_says_what_is_accepted() {
+        let sink = Sink::open().await.unwrap();
+        let host = sink.host();
+        let head = format!("HTTP/1.1\nHost: {host}\nConnection: close\n");
+        let put = format!("PUT /v2/accepted/manifests/accepted {head}Content-Length: 2\n");
+        let known = format!("Authorization: Basic {}\n", super::super::logins::basic(sink.login()));
+        let forged = "Authorization: Basic aW1hZ2VkOng=\n";
+        for (request, expected) in [
+            (format!("GET /v2/ {head}\n"), Some(401)),
+            (format!("{put}\n{{}}"), Some(401)),
+            (format!("{put}{forged}\n{{}}"), Some(401)),
+            (format!("HEAD /v2/accepted/blobs/sha256:0 {head}\n"), Some(401)),
+            ("\u{16}\u{3}\u{1}\u{2}\u{0}\n".to_owned(), Some(400)),
+        ] {
+            assert_eq!(status(&sink, &request).await, expected, "{request}");
+        }
+        assert_eq!(sink.taken(), None);
+        for (request, expected) in [
+            (format!("GET /v2/ {head}{known}\n"), Some(200)),
+            (format!("HEAD /v2/accepted/blobs/sha256:0 {head}{known}\n"), Some(200)),
+            (format!("GET /v2/accepted/blobs/sha256:0 {head}{known}\n"), Some(404)),
+            (
+                format!("PUT /v2/other/manifests/accepted {head}{known}Content-Length: 2\n\n{{}}"),
+                Some(404),
+            ),
+        ] {
+            assert_eq!(status(&sink, &request).await, expected, "{request}");
+        }
+        let long = MANIFEST + 1;
+        let request =
+            format!("PUT /v2/accepted/manifests/accepted {head}{known}Content-Length: {long}\n\n");
+        let body = " ".repeat(long);
+        assert_eq!(status(&sink, &(request + &body)).await, Some(413));
+        assert_eq!(sink.taken(), None);
+        assert_eq!(status(&sink, &format!("{put}{known}\n{{}}")).await, Some(201));
+        assert_eq!(sink.taken(), Some(Digest::of(b"{}")));
+        assert_ne!(Sink::open().await.unwrap().login(), sink.login());
+    }
+}
