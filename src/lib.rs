@@ -36,6 +36,7 @@
 //! | `RUNROOT/imaged/frozen/*` | [`container`], which stops processes | [`container`] |
 //! | an unnamed file in `TMPDIR` or `/var/tmp`, while an oci-archive is written | [`archive`] | [`archive`] |
 //! | `auth.json` and Docker's, `certs.d`, the certificates of the system | [`registry`] | nobody here |
+//! | `policy.json`; by skopeo also `registries.d` and keys | [`registry::policy`] | nobody here |
 //! | the event log, Podman's or one of its own, and its lock | [`events`] | [`events`] |
 //! | the sockets it listens on, and a lock beside each | [`server`] | [`server`] |
 
