@@ -142,6 +142,7 @@ mod tests {
             aliases: [("debian".to_owned(), "docker.io/library/debian".to_owned())].into(),
             search: vec!["quay.io".into(), "reg.example/ns".into()],
             config_path: None,
+            ..ShortNames::default()
         };
         names.local_candidates(name).unwrap().iter().map(Reference::to_string).collect()
     }
@@ -179,6 +180,7 @@ mod tests {
             aliases: [("debian".to_owned(), "docker.io/library/debian".to_owned())].into(),
             search: vec!["docker.io".into(), "quay.io".into()],
             config_path: Some("/etc/containers/registries.conf".into()),
+            ..ShortNames::default()
         };
         let texts = |names: &ShortNames, name: &str| {
             names.pull_candidates(name).map(|all| all.iter().map(Reference::to_string).collect())

@@ -141,8 +141,13 @@ fn reason(url: &Url, error: &reqwest::Error) -> (String, Option<String>) {
             Some("i/o timeout".to_owned()),
         );
     }
-    if innermost == "tls handshake eof" {
-        return ("EOF".to_owned(), None);
+    match &*innermost {
+        "tls handshake eof" => return ("EOF".to_owned(), None),
+        "end of file before message length reached"
+        | "connection closed before message completed" => {
+            return ("unexpected EOF".to_owned(), None);
+        }
+        _ => {}
     }
     if error.is_connect() {
         return (format!("dial tcp {address}: connect"), Some(go_words(&innermost)));

@@ -154,7 +154,7 @@ impl Repository {
             }
             _ => return Err(place(refusal(response).await)),
         };
-        Ok(BlobBody { response, skip })
+        Ok(BlobBody { response, skip, digest: digest.clone() })
     }
 }
 
@@ -172,6 +172,7 @@ pub struct BlobBody {
     response: Response,
     /// Bytes before those that were asked for.
     skip: u64,
+    digest: Digest,
 }
 
 impl BlobBody {
@@ -179,7 +180,10 @@ impl BlobBody {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         loop {
             let next = self.response.chunk().await;
-            let next = next.map_err(|error| http::failed(self.response.url(), &error))?;
+            let next = next.map_err(|error| {
+                let place = format!("reading blob {}", self.digest);
+                http::failed(self.response.url(), &error).context(place)
+            })?;
             let Some(mut chunk) = next else { return Ok(None) };
             let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
             self.skip -= skipped as u64;

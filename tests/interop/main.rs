@@ -21,6 +21,7 @@ mod load;
 mod names;
 mod policy;
 mod prune;
+mod pull;
 mod reading;
 mod refused;
 mod registries;

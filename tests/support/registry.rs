@@ -27,7 +27,7 @@ pub(crate) struct Registry {
 }
 
 /// How a registry is set up.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup {
     /// With a certificate of its own authority.
     pub(crate) tls: bool,

@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::{failure, task_error};
 use crate::engine::{BlobStage, Error, ErrorKind, PullProgress, Result};
-use crate::image::{Digest, Refusal};
+use crate::image::Digest;
 use crate::registry::{self, BlobBody, Repository, Retry};
 use crate::storage::{StagedLayer, Store};
 use crate::task::{Class, Tasks};
@@ -249,12 +249,20 @@ impl Source {
             let error = match read {
                 Ok(Some(chunk)) => return Some(self.took(chunk)),
                 Ok(None) if self.received == self.blob.size => return None,
-                Ok(None) => short(&self.blob, self.received),
+                Ok(None) => return Some(self.ended()),
                 Err(error) => error,
             };
             self.body = None;
             self.failed(error).await;
         }
+    }
+
+    /// An answer that was complete has less than the manifest says: to ask for more makes no sense.
+    fn ended(&self) -> io::Result<Bytes> {
+        let Blob { digest, size } = &self.blob;
+        let error = registry::Error::unexpected_end(digest, self.received, *size);
+        self.publish.send_modify(|status| status.phase = Phase::Failed(failure::transfer(error)));
+        Err(io::Error::other("the blob is too short"))
     }
 
     fn took(&mut self, chunk: Bytes) -> io::Result<Bytes> {
@@ -316,19 +324,5 @@ impl Source {
                 self.publish.send_modify(|status| status.phase = Phase::Stalled(number, error));
             }
         }
-    }
-}
-
-/// An answer that ended too early, though it ended well.
-fn short(blob: &Blob, received: u64) -> registry::Error {
-    registry::Error::unexpected_end(&blob.digest, received, blob.size)
-}
-
-/// Whether what a registry says can be different for somebody else, or later.
-pub(super) fn is_worth_keeping(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::Registry => true,
-        ErrorKind::Refused(refusal) => refusal != Refusal::Invalid,
-        _ => false,
     }
 }

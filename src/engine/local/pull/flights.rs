@@ -46,6 +46,8 @@ impl Flights {
         if let Some(flight) = known.filter(|it| !it.is_over() && it.blob.size == blob.size) {
             return flight;
         }
+        // What was kept is of no use: it is another blob by the manifest that counts now.
+        inner.parked.retain(|parked| parked.flight.blob.digest != blob.digest);
         inner.flights.retain(|_, flight| flight.strong_count() > 0);
         let flight = Flight::begin(blob.clone(), store.clone(), tasks);
         inner.flights.insert(blob.digest.clone(), Arc::downgrade(&flight));

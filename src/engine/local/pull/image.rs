@@ -10,7 +10,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::super::load;
 use super::super::resolve::choose_instance;
 use super::super::{LocalEngine, failure};
-use super::flight::{self, Blob, Flight, Offer};
+use super::flight::{Blob, Flight, Offer};
 use super::layers::{self, Plan};
 use crate::archive::ArchivedImage;
 use crate::engine::{BlobStage, Error, ErrorKind, PullProgress, Result};
@@ -205,8 +205,9 @@ impl Copy<'_> {
         match landed.try_collect::<Vec<()>>().await {
             Ok(_) => Ok(flights),
             Err(error) => {
-                // Not when the caller leaves: then this future is dropped, and all of it with it.
-                if flight::is_worth_keeping(&error) {
+                // Not when what came is wrong; nor when the caller leaves, since then this future
+                // is dropped, and all of it with it.
+                if flights.iter().all(|flight| !flight.is_over()) {
                     self.engine.shared.flights.park(flights);
                 }
                 Err(error)
