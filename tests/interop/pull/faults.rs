@@ -80,7 +80,7 @@ fn lies_are_found_out() {
                 manifest["config"]["digest"] =
                     json!(format!("{}{first}", &config[..config.len() - 1]));
             })),
-            "blob unknown to registry",
+            "blob unknown",
         ),
         (
             "a config that is too long",
