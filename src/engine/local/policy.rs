@@ -4,6 +4,7 @@ use super::{Shared, failure};
 use crate::engine::Result;
 use crate::image::{ImageId, PolicyFile, Source};
 use crate::registry;
+use crate::sys::Cancel;
 
 /// Whether an image may be used. Blocking; one small read.
 pub(super) fn check(policy: &PolicyFile, source: &Source) -> Result<()> {
@@ -14,5 +15,17 @@ pub(super) fn check(policy: &PolicyFile, source: &Source) -> Result<()> {
 pub(super) fn check_stored(shared: &Shared, id: &ImageId) -> Result<()> {
     let options = shared.store.options();
     let source = Source::stored(&options.graph_root, &options.run_root, id);
-    check(&shared.options.registry.policy, &source)
+    let policy = &shared.options.registry.policy;
+    let checked = check(policy, &source.clone().without_signatures());
+    if checked.is_ok() || !is_signed(shared, id)? {
+        return checked;
+    }
+    check(policy, &source)
+}
+
+/// Whether a tool has kept signatures with an image. They are not kept here.
+fn is_signed(shared: &Shared, id: &ImageId) -> Result<bool> {
+    let snapshot = shared.snapshot(&Cancel::new())?;
+    let metadata = snapshot.image(id).map(|image| image.record.metadata.as_str());
+    Ok(!matches!(metadata, None | Some("" | "{}")))
 }

@@ -90,6 +90,12 @@ impl Source {
         }
     }
 
+    /// The same image, known to have no signatures.
+    #[must_use]
+    pub fn without_signatures(self) -> Self {
+        Self { may_be_signed: false, ..self }
+    }
+
     fn unsigned(transport: &'static str) -> Self {
         Self { transport, name: String::new(), scopes: Vec::new(), may_be_signed: false }
     }

@@ -155,6 +155,11 @@ fn exports_obey_the_policy() {
             store.reference("")
         );
         assert_eq!(get().expect(400).json()["message"], text);
+        pair.policy(
+            r#"{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"/nonexistent"}]}"#,
+        );
+        let text = "Source image rejected: A signature was required, but no signature exists";
+        assert_eq!(get().expect(400).json()["message"], text);
     }
 }
 
