@@ -82,6 +82,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let mut options = local::Options::default();
     options.short_names = short_names;
     options.registry.registries = registry.registries;
+    options.registry.registries_conf = registry.registries_conf;
     options.registry.auth_files = registry.auth_files;
     options.registry.certs_directories = registry.certs_directories;
     options.registry.policy = registry.policy;

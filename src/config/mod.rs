@@ -50,6 +50,8 @@ pub struct Config {
 pub struct RegistryConfig {
     /// The tables of `registries.conf`.
     pub registries: Registries,
+    /// The main file of these, if the environment names it.
+    pub registries_conf: Option<PathBuf>,
     /// Files with logins, the first that knows a registry counts. They need not exist.
     pub auth_files: Vec<PathBuf>,
     /// Where certificates of registries are, the first that has some counts.
@@ -163,6 +165,7 @@ impl Config {
                 registries,
                 auth_files: registries::auth_files(host),
                 certs_directories: registries::certs_directories(host),
+                registries_conf: registries::named_file(host),
                 policy: registries::policy_file(serve.signature_policy.as_deref(), host),
                 download_limit: serve.download_limit,
             },

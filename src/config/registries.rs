@@ -71,12 +71,20 @@ struct Version1List {
     registries: Vec<String>,
 }
 
+/// The main file, if the environment names it.
+pub(super) fn named_file(host: &Host) -> Option<PathBuf> {
+    host.variable("CONTAINERS_REGISTRIES_CONF").map(PathBuf::from)
+}
+
 /// Reads the files of `host`.
 pub(super) fn load(host: &Host) -> Result<(ShortNames, Registries), Error> {
     let user = host.xdg("XDG_CONFIG_HOME", ".config").ok().map(|dir| dir.join("containers"));
     let etc = host.system("/etc/containers");
-    let main = match host.variable("CONTAINERS_REGISTRIES_CONF") {
-        Some(path) => Some((path.into(), read(Path::new(path))?)),
+    let main = match named_file(host) {
+        Some(path) => {
+            let text = read(&path)?;
+            Some((path, text))
+        }
         None => first(
             user.iter()
                 .chain([&etc, &host.system("/usr/share/containers")])

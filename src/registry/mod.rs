@@ -56,6 +56,8 @@ pub const SILENCE: Duration = Duration::from_secs(120);
 pub struct Settings {
     /// The tables of `registries.conf`.
     pub registries: Registries,
+    /// The main file of these, if it is not where all tools look for it.
+    pub registries_conf: Option<PathBuf>,
     /// Files with logins, the first that knows a registry counts. They need not exist.
     pub auth_files: Vec<PathBuf>,
     /// Directories with a directory for each registry (`certs.d`): of several for one registry the
@@ -73,6 +75,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             registries: Registries::default(),
+            registries_conf: None,
             auth_files: Vec::new(),
             certs_directories: Vec::new(),
             policy: PolicyFile::default(),

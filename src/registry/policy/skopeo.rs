@@ -42,6 +42,10 @@ pub(super) async fn accepted(
     let reference = question.reference.clone().tagged();
     let mut command = Command::new("skopeo");
     command.arg("--policy").arg(policy);
+    // Skopeo does not look at the variable that the other tools look at.
+    if let Some(registries) = &settings.registries_conf {
+        command.arg("--registries-conf").arg(registries);
+    }
     let platform = question.platform;
     for (flag, value) in [
         ("--override-os", &platform.os),

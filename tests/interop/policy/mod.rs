@@ -1,6 +1,7 @@
 //! Signature policies, held against the tools that made them.
 
 mod signed;
+mod signer;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,163 +4,19 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use super::signer::{Signer, path};
 use crate::support::http::{PREFIX, escape};
 use crate::support::registry::{PASSWORD, Registry, Setup, USER};
-use crate::support::server::{PATIENCE, imaged, podman_service};
+use crate::support::server::PATIENCE;
 use crate::support::tool::{command, run};
 use crate::support::{Faulty, Layer, OciArchive, Response, Server, Store};
-
-/// A home with keys, a place for signatures and a policy.
-struct Signer {
-    home: TempDir,
-}
-
-impl Signer {
-    fn new() -> Self {
-        let home = tempfile::Builder::new().prefix("imaged-signer-").tempdir().unwrap();
-        let signer = Self { home };
-        let directory = signer.path(".config/containers/registries.d");
-        fs::create_dir_all(&directory).unwrap();
-        let place = format!("file://{}", signer.path("signatures").display());
-        let text = format!("default-docker:\n  sigstore: {place}\n  sigstore-staging: {place}\n");
-        fs::write(directory.join("default.yaml"), text).unwrap();
-        fs::create_dir(signer.path("gnupg")).unwrap();
-        run(command("chmod", ["700"]).arg(signer.path("gnupg")));
-        for name in ["good", "bad"] {
-            let key = "rsa2048";
-            let user = format!("{name}@example.com");
-            let quiet = ["--batch", "--quiet", "--passphrase", ""];
-            run(signer.gpg().args(quiet).args(["--quick-gen-key", &user, key, "sign", "never"]));
-            let file = signer.path(&format!("{name}.gpg"));
-            run(signer.gpg().arg("--output").arg(file).args(["--export", &user]));
-        }
-        signer
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.home.path().join(name)
-    }
-
-    fn gpg(&self) -> Command {
-        let mut command = Command::new("gpg");
-        command.env("GNUPGHOME", self.path("gnupg")).env("HOME", self.home.path());
-        command
-    }
-
-    fn skopeo(&self, arguments: &[&str]) -> Command {
-        let mut command = command("skopeo", arguments);
-        command.env("GNUPGHOME", self.path("gnupg")).env("HOME", self.home.path());
-        command
-    }
-
-    /// Copies an image inside of a registry, signed by `key`.
-    fn sign(&self, registry: &Registry, from: &str, to: &str, key: &str) {
-        let host = registry.host();
-        let (from, to) = (format!("docker://{host}/{from}"), format!("docker://{host}/{to}"));
-        let key = format!("{key}@example.com");
-        run(&mut self.skopeo(&[
-            "--insecure-policy",
-            "copy",
-            "--quiet",
-            "--all",
-            "--src-tls-verify=false",
-            "--dest-tls-verify=false",
-            "--sign-by",
-            &key,
-            &from,
-            &to,
-        ]));
-    }
-
-    /// Lets in what the good key has signed, from anywhere.
-    fn policy(&self) -> PathBuf {
-        let path = self.path("policy.json");
-        let requirement =
-            json!({"type": "signedBy", "keyType": "GPGKeys", "keyPath": self.path("good.gpg")});
-        let policy =
-            json!({"default": [{"type": "reject"}], "transports": {"docker": {"": [requirement]}}});
-        fs::write(&path, policy.to_string()).unwrap();
-        path
-    }
-
-    /// The daemon on a store, with this home, this policy and skopeo from `path`.
-    fn serve(&self, store: &Store, path: &str) -> Server {
-        let socket = store.path("api.sock");
-        let mut command = imaged(store, &socket);
-        command.arg("--signature-policy").arg(self.policy());
-        command.env("HOME", self.home.path()).env("PATH", path).env("IMAGED_LOG", "trace");
-        Server::spawn(store, &mut command, &socket)
-    }
-
-    /// The reference server with the same policy.
-    fn serve_podman(&self, store: &Store) -> Server {
-        let socket = store.path("api.sock");
-        let mut command = podman_service(store, &socket);
-        let policy = self.path(".config/containers/policy.json");
-        fs::copy(self.policy(), policy).unwrap();
-        command.env("HOME", self.home.path());
-        Server::spawn(store, &mut command, &socket)
-    }
-
-    /// A directory with a script in place of skopeo.
-    fn instead_of_skopeo(&self, script: &str) -> String {
-        let directory = self.path("bin");
-        fs::create_dir(&directory).unwrap();
-        // By a shell: as long as a process forked here has it open for writing, it cannot be run.
-        let write = r#"printf %s "$1" >"$2" && chmod 755 "$2""#;
-        let file = directory.join("skopeo").display().to_string();
-        run(&mut command("sh", ["-c", write, "sh", &format!("#!/bin/sh\n{script}\n"), &file]));
-        format!("{}:{}", directory.display(), path())
-    }
-
-    /// Puts an image into a registry.
-    fn push(&self, registry: &Registry, name: &str, image: &OciArchive) {
-        let archive = self.path("image.tar");
-        fs::write(&archive, image.build()).unwrap();
-        let (from, to) = (
-            format!("oci-archive:{}", archive.display()),
-            format!("docker://{}/{name}", registry.host()),
-        );
-        run(&mut self.skopeo(&[
-            "--insecure-policy",
-            "copy",
-            "--quiet",
-            "--dest-tls-verify=false",
-            &from,
-            &to,
-        ]));
-    }
-
-    /// The digest of what a registry has.
-    fn digest(&self, registry: &Registry, name: &str) -> String {
-        let image = format!("docker://{}/{name}", registry.host());
-        let format = "{{.Digest}}";
-        run(&mut self.skopeo(&["inspect", "--tls-verify=false", "--format", format, &image]))
-    }
-}
-
-impl Drop for Signer {
-    fn drop(&mut self) {
-        // The agent that gpg has started would stay a while.
-        let kill =
-            command("gpgconf", ["--kill", "all"]).env("GNUPGHOME", self.path("gnupg")).status();
-        assert!(std::thread::panicking() || kill.unwrap().success());
-    }
-}
-
-/// Where the tools are.
-fn path() -> String {
-    std::env::var("PATH").unwrap()
-}
 
 /// The ID of what is pulled, or why nothing is.
 fn pull(server: &Server, name: &str, more: &str) -> Result<String, String> {
@@ -227,6 +83,56 @@ fn an_image_is_what_was_signed_or_refused() {
     assert_eq!(ours.image_ids().len(), 1);
     assert_eq!(ours.inspect(&name("app:good"))["Digest"], digest);
     assert!(!server.log().contains("ERROR"), "{}", server.log());
+}
+
+/// Policies and signatures speak of the name that is wanted, wherever `registries.conf` finds it.
+#[test]
+fn names_count_not_places() {
+    let registry = Registry::plain();
+    registry.push(&["team/app:1"]);
+    let signer = Signer::new();
+    let host = registry.host();
+    let place = format!("docker://{host}/team/app:1");
+    run(&mut signer.skopeo(&[
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        "--sign-by",
+        "good@example.com",
+        "--sign-identity",
+        "signed.example/team/app:1",
+        &place,
+        &place,
+    ]));
+    let registries = signer.path("registries.conf");
+    let text = format!(
+        "[[registry]]\nprefix = 'signed.example'\nlocation = '{host}'\ninsecure = true\n\
+         [[registry]]\nprefix = 'mirrored.example'\nlocation = '127.0.0.1:1'\n\
+         [[registry.mirror]]\nlocation = '{host}'\ninsecure = true\n"
+    );
+    fs::write(&registries, text).unwrap();
+    let (ours, theirs) = (Store::new(), Store::new());
+    let mut server = signer.imaged(&ours, &path());
+    server.env("CONTAINERS_REGISTRIES_CONF", &registries);
+    let server = Server::spawn(&ours, &mut server, &ours.path("api.sock"));
+    let mut podman = signer.podman(&theirs);
+    podman.env("CONTAINERS_REGISTRIES_CONF", &registries);
+    let podman = Server::spawn(&theirs, &mut podman, &theirs.path("api.sock"));
+    let pull = |server: &Server, name: &str| {
+        told(&server.client().post(&format!("/images/pull?reference={}&quiet=true", escape(name))))
+    };
+    let name = "signed.example/team/app:1";
+    let id = pull(&server, name).unwrap();
+    assert_eq!(pull(&podman, name).unwrap(), id);
+    let name = "mirrored.example/team/app:1";
+    let reason = "Source image rejected: Signature for identity signed.example/team/app:1 is not \
+                  accepted";
+    for server in [&server, &podman] {
+        let answer = pull(server, name).unwrap_err();
+        assert!(answer.ends_with(reason), "{answer}");
+    }
 }
 
 /// As Podman does, the signature of the one image counts, not that of the list.
