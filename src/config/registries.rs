@@ -193,7 +193,7 @@ fn add(
             insecure: table.insecure,
             blocked: table.blocked,
             location,
-            mirrors: table.mirrors.into_iter().map(mirror).collect(),
+            mirrors: table.mirrors.iter().map(mirror).collect(),
             mirror_by_digest_only: table.mirror_by_digest_only,
         };
     }
@@ -218,7 +218,7 @@ fn add(
     Ok(())
 }
 
-fn mirror(table: MirrorTable) -> Mirror {
+fn mirror(table: &MirrorTable) -> Mirror {
     let pulls = match &*table.pulls {
         "digest-only" => MirrorPulls::DigestOnly,
         "tag-only" => MirrorPulls::TagOnly,

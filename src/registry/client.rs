@@ -220,11 +220,15 @@ impl RegistryClient {
         // asks only now.
         let found = challenges(response.headers());
         let wanted = found.iter().find(|it| it.scheme == "bearer");
+        let denied = wanted.and_then(|it| it.parameter("error")) == Some("insufficient_scope");
+        let renewable = wanted.is_some() && matches!(proof, Some(Proof::Bearer(_)));
         let new = self.understood().is_none() && !found.is_empty();
-        if !new && (wanted.is_none() || !matches!(proof, Some(Proof::Bearer(_)))) {
+        if denied || !(new || renewable) {
             return Ok(response);
         }
-        self.learn(found);
+        if new {
+            self.learn(found);
+        }
         let again = self.proof(ask.scope, proof.as_ref()).await?;
         if again.is_none() || again == proof {
             return Ok(response);
