@@ -1,9 +1,14 @@
 #!/bin/sh
-# Installs the Python peers of the tests from PyPI into TARGET/peers-venv, in exactly the versions of
-# tests/peers/requirements.txt. Does nothing when they are there already.
+# Installs the peers of the tests, below TARGET: from PyPI into peers-venv, in exactly the versions of
+# tests/peers/requirements.txt, and from crates.io into peers-rust, as in tests/peers/podman_api/Cargo.lock.
+# Does nothing when they are there already.
 set -eu
 cd "$(dirname "$0")/../.."
 . dist/dev/common.sh
+
+say "Rust peers"
+cargo build --quiet --locked --manifest-path tests/peers/podman_api/Cargo.toml \
+    --target-dir "${CARGO_TARGET_DIR:-target}/peers-rust"
 
 pins=tests/peers/requirements.txt
 venv=${CARGO_TARGET_DIR:-target}/peers-venv

@@ -1,7 +1,7 @@
 //! Programs that were written for Podman, or for any API, drive the daemon.
 //!
-//! They are Python, in the virtual environment that `dist/dev/peers.sh` makes: one that is missing
-//! fails the tests.
+//! `dist/dev/peers.sh` installs them: Python in a virtual environment, Rust in a target directory of
+//! its own. One that is missing fails the tests.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown when a test fails")]
 
@@ -9,21 +9,28 @@
 mod support;
 
 mod document;
+mod podman_api;
 mod podman_py;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A program of the virtual environment, not yet run, that sees nothing of the user's settings.
+/// A Python program of the virtual environment, not yet run.
 fn peer(program: &str) -> Command {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let path = target.join("peers-venv/bin").join(program);
+    let mut command = installed(&Path::new("peers-venv/bin").join(program));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A program below the target directory, not yet run, that sees nothing of the user's settings.
+fn installed(path: &Path) -> Command {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join(path);
     assert!(path.exists(), "{} is missing: dist/dev/peers.sh installs it", path.display());
     let mut command = Command::new(path);
     for variable in ["PYTHONPATH", "PYTHONHOME", "CONTAINER_HOST", "HTTP_PROXY", "http_proxy"] {
         command.env_remove(variable);
     }
-    command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*");
+    command.env("NO_PROXY", "*");
     command
 }
 
