@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::convert::is_object;
+use super::found::Found;
 use super::{ArchivedImage, Error, Members};
 use crate::image::document::{DockerDescriptor, DockerManifest};
 use crate::image::{DiffId, Digest, ImageConfig, Manifest, Reference, go_json, media_type};
@@ -36,19 +37,19 @@ pub fn docker_images<L: AsRef<Unpacked>>(
     let items = items.unwrap_or_default();
     let names: Vec<Vec<Reference>> =
         items.iter().enumerate().map(|(at, item)| names(item, at)).collect::<Result<_, _>>()?;
-    let mut images = Vec::new();
+    let mut found = Found::default();
     for (at, own) in names.iter().enumerate() {
         if own.is_empty() {
-            images.push(image(&items[at], Vec::new(), members)?);
+            found.push(image(&items[at], Vec::new(), members)?)?;
         }
         // A name stands for the first image that has it, however often it comes.
         let owner = |name: &Reference| names.iter().position(|names| names.contains(name));
         for run in own.chunk_by(|one, next| owner(one) == owner(next)) {
             let owner = run.first().and_then(owner).unwrap_or(at);
-            images.push(image(&items[owner], run.to_vec(), members)?);
+            found.push(image(&items[owner], run.to_vec(), members)?)?;
         }
     }
-    Ok(images)
+    Ok(found.into_images())
 }
 
 fn names(item: &Item, at: usize) -> Result<Vec<Reference>, Error> {

@@ -16,7 +16,7 @@ pub enum Error {
     /// As [`Error::MissingComponent`], for an OCI layout.
     #[error("loading index: open index.json: no such file or directory")]
     MissingIndex,
-    /// The index of an OCI layout lists several images, or none.
+    /// The index of an OCI layout does not list exactly one image.
     #[error("loading index: more than one image in oci, choose an image")]
     NotOneImage,
     /// A blob that the index or a manifest names is not there, or a file of a directory.

@@ -1,4 +1,4 @@
-//! Reading the members of an image that lies in a directory, as they are asked for.
+//! Reading the members of images that lie in a directory, as they are asked for.
 //!
 //! In a directory nothing has to be taken as it comes. So the documents say what is read: whatever a
 //! format misses is looked for, until it has all or misses what is not there. Other images that
@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 
 use super::scan::{Kept, Member, member};
-use super::{ArchivedImage, Error, Limits, Members, StageError};
+use super::{Error, Limits, Members, StageError};
 
 /// A file of a directory.
 #[derive(Debug)]
@@ -18,18 +18,18 @@ pub struct DirectoryFile<R> {
     pub size: u64,
 }
 
-/// Finds an image by `find`, which is asked again after each member that it misses, whether that is
+/// Finds images by `find`, which is asked again after each member that it misses, whether that is
 /// there or not. `open` opens a file of the directory; `stage` gets the content of each layer.
 ///
 /// # Errors
 /// What ends the work, from `stage`. The inner result is what `find` answered at last, or why a
 /// file that it wants cannot be read.
-pub fn gather<R, L, E>(
+pub fn gather<R, L, E, I>(
     mut open: impl FnMut(&str) -> io::Result<DirectoryFile<R>>,
     limits: &Limits,
     mut stage: impl FnMut(&mut (dyn Read + Send)) -> Result<L, StageError<E>>,
-    find: impl Fn(&Members<L>) -> Result<ArchivedImage, Error>,
-) -> Result<(Members<L>, Result<ArchivedImage, Error>), E>
+    find: impl Fn(&Members<L>) -> Result<I, Error>,
+) -> Result<(Members<L>, Result<I, Error>), E>
 where
     R: Read + Send,
     E: From<Error>,
@@ -38,7 +38,7 @@ where
     let mut kept = Kept::default();
     loop {
         let error = match find(&members) {
-            Ok(image) => return Ok((members, Ok(image))),
+            Ok(found) => return Ok((members, Ok(found))),
             Err(error) => error,
         };
         let name = match error.missing() {

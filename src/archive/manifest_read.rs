@@ -27,6 +27,14 @@ pub(super) struct Blobs<'a, L> {
     pub(super) platform: &'a Platform,
 }
 
+/// A manifest that lists no others.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) manifest: Manifest,
+    /// What it was chosen from.
+    index: Option<Manifest>,
+}
+
 impl<L: AsRef<Unpacked>> Blobs<'_, L> {
     /// The image of a manifest, or that for the platform of an index.
     pub(super) fn image(
@@ -34,11 +42,25 @@ impl<L: AsRef<Unpacked>> Blobs<'_, L> {
         first: Manifest,
         names: Vec<Reference>,
     ) -> Result<ArchivedImage, Error> {
+        self.chosen_image(self.chosen(first)?, names)
+    }
+
+    /// A manifest as it is, or that for the platform of an index.
+    pub(super) fn chosen(&self, first: Manifest) -> Result<Chosen, Error> {
         let (manifest, index) = if first.kind().is_list() {
             (self.choose(&first, MAX_DEPTH)?, Some(first))
         } else {
             (first, None)
         };
+        Ok(Chosen { manifest, index })
+    }
+
+    /// The image of a manifest that was chosen.
+    pub(super) fn chosen_image(
+        &self,
+        Chosen { manifest, index }: Chosen,
+        names: Vec<Reference>,
+    ) -> Result<ArchivedImage, Error> {
         let config_descriptor = match (manifest.kind(), manifest.config()) {
             (ManifestKind::Oci | ManifestKind::Docker, Some(descriptor)) => descriptor,
             (kind, _) => return Err(Error::Unsupported(kind.media_type())),

@@ -4,8 +4,8 @@
 //!
 //! Reading is one pass. [`scan`](scan::scan) walks the members of the tar and hands every one that
 //! is a layer to the caller at once, because it will not come again; small documents are kept. When
-//! the tar has ended, [`oci_image`] and [`docker_images`] say which images the members make up,
-//! and check every digest on the way.
+//! the tar has ended, [`oci_image`], [`docker_images`] and [`oci_images`] say which images the
+//! members make up, and check every digest on the way.
 //!
 //! Writing needs no temporary archive either: [`write_docker_archive`] streams everything,
 //! [`write_oci_archive`] and [`write_docker_dir`] spool one compressed layer at a time, since a tar
@@ -20,6 +20,7 @@ mod docker_dir;
 mod docker_read;
 mod docker_write;
 mod error;
+mod found;
 mod gather;
 mod manifest_read;
 mod oci_read;
@@ -40,7 +41,7 @@ pub use docker_read::docker_images;
 pub use docker_write::write_docker_archive;
 pub use error::{Error, StageError};
 pub use gather::{DirectoryFile, gather};
-pub use oci_read::{oci_directory_image, oci_image};
+pub use oci_read::{oci_directory_images, oci_image, oci_images};
 pub use oci_write::write_oci_archive;
 pub use scan::{Limits, Members, scan};
 

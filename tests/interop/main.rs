@@ -27,4 +27,5 @@ mod refused;
 mod registries;
 mod remote;
 mod search;
+mod several;
 mod sockets;

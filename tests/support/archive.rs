@@ -178,6 +178,30 @@ impl OciArchive {
         &self.blobs
     }
 
+    /// With the images of `other` as well.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        for (_, content) in other.blobs {
+            self = self.with_blob(&content);
+        }
+        let Value::Array(entries) = &other.index["manifests"] else { panic!("no list") };
+        self.index["manifests"].as_array_mut().unwrap().extend(entries.iter().cloned());
+        self
+    }
+
+    /// With one more blob, which nothing lists.
+    pub(crate) fn with_blob(mut self, content: &[u8]) -> Self {
+        let blob = (digest_hex(content), content.to_vec());
+        if !self.blobs.contains(&blob) {
+            self.blobs.push(blob);
+        }
+        self
+    }
+
+    /// What the index says of the first image.
+    pub(crate) fn entry(&self) -> &Value {
+        &self.index["manifests"][0]
+    }
+
     /// Changes the index.
     pub(crate) fn indexed(mut self, edit: impl FnOnce(&mut Value)) -> Self {
         edit(&mut self.index);
@@ -270,7 +294,8 @@ fn config(layers: &[Layer]) -> Value {
     })
 }
 
-fn descriptor(media_type: &str, blob: &[u8]) -> Value {
+/// What an index or a manifest says of a blob.
+pub(crate) fn descriptor(media_type: &str, blob: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": sha256(blob), "size": blob.len() })
 }
 

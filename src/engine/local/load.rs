@@ -106,7 +106,7 @@ pub(super) fn load_file(target: Target<'_>, path: &Path, cancel: &Cancel) -> Res
     }
 }
 
-/// Loads the image of a directory, in the first of the two formats that fits.
+/// Loads the images of a directory, in the first of the two formats that fits.
 fn load_directory(
     target: Target<'_>,
     directory: &Directory,
@@ -115,7 +115,7 @@ fn load_directory(
 ) -> Result<Loaded> {
     let Target { store, policy } = target;
     let platform = Platform::host();
-    let gather = |find: &dyn Fn(&Members<StagedLayer>) -> Result<_, archive::Error>| {
+    let gather = |find: &dyn Fn(&Members<StagedLayer>) -> Result<Vec<_>, archive::Error>| {
         let open = |name: &str| directory.open(name);
         match archive::gather(
             open,
@@ -123,7 +123,7 @@ fn load_directory(
             |content| stage(store, content, cancel),
             find,
         ) {
-            Ok((members, Ok(image))) => Ok(Ok((members, image))),
+            Ok((members, Ok(images))) => Ok(Ok((members, images))),
             Ok((_, Err(error))) | Err(Failure::Archive(error)) => {
                 cancel.check().map_err(failure::canceled)?;
                 Ok(Err(error))
@@ -131,16 +131,16 @@ fn load_directory(
             Err(Failure::Engine(error)) => Err(error),
         }
     };
-    let oci = match gather(&|members| archive::oci_directory_image(members, &platform))? {
-        Ok((members, image)) => match refusal(policy, &Source::oci(path)) {
-            None => return commit(store, members, vec![image], cancel),
+    let oci = match gather(&|members| archive::oci_directory_images(members, &platform))? {
+        Ok((members, images)) => match refusal(policy, &Source::oci(path)) {
+            None => return commit(store, members, images, cancel),
             Some(refusal) => refusal,
         },
         Err(error) => chain(&error),
     };
-    let dir = match gather(&|members| archive::dir_image(members, &platform))? {
-        Ok((members, image)) => match refusal(policy, &Source::dir(path)) {
-            None => return commit(store, members, vec![image], cancel),
+    let dir = match gather(&|members| Ok(vec![archive::dir_image(members, &platform)?]))? {
+        Ok((members, images)) => match refusal(policy, &Source::dir(path)) {
+            None => return commit(store, members, images, cancel),
             Some(refusal) => refusal,
         },
         Err(error) => chain(&error),
@@ -202,29 +202,44 @@ fn stage(
 }
 
 /// The images the members make up, in the first format that fits. As with Podman, an archive that
-/// is both (as Docker writes today) is an OCI one.
+/// is both (as Docker writes today) is an OCI one if it has one image. Podman loads no OCI archive
+/// of several, so these come last: what it loads is loaded here in the same way.
 fn images(
     members: &Members<StagedLayer>,
     policy: &PolicyFile,
     path: Option<&Path>,
 ) -> Result<Vec<ArchivedImage>> {
-    let oci = match archive::oci_image(members, &Platform::host()) {
-        Ok(image) => match refusal(policy, &Source::oci_archive(path)) {
-            None => return Ok(vec![image]),
-            Some(refusal) => refusal,
-        },
-        Err(error) => chain(&error),
-    };
-    let images = match archive::docker_images(members) {
-        Ok(images) => images,
-        Err(error) => return Err(no_archive(&oci, &chain(&error))),
-    };
-    // Nothing but the text depends on the name.
-    let name = images.iter().find_map(|image| image.names.first()).map(ToString::to_string);
-    match refusal(policy, &Source::docker_archive(path, name.as_deref())) {
+    let platform = Platform::host();
+    let allowed = |source: &Source, images: Vec<ArchivedImage>| match refusal(policy, source) {
         None => Ok(images),
-        Some(refusal) => Err(no_archive(&oci, &refusal)),
+        Some(refusal) => Err(refusal),
+    };
+    let oci_archive = Source::oci_archive(path);
+    let one = archive::oci_image(members, &platform);
+    let several = matches!(one, Err(archive::Error::NotOneImage));
+    let one = one.map_err(|error| chain(&error));
+    let mut oci = match one.and_then(|image| allowed(&oci_archive, vec![image])) {
+        Ok(images) => return Ok(images),
+        Err(text) => text,
+    };
+    let docker = archive::docker_images(members).map_err(|error| chain(&error));
+    let docker = docker.and_then(|images| {
+        // Nothing but the text depends on the name.
+        let name = images.iter().find_map(|image| image.names.first()).map(ToString::to_string);
+        allowed(&Source::docker_archive(path, name.as_deref()), images)
+    });
+    let docker = match docker {
+        Ok(images) => return Ok(images),
+        Err(text) => text,
+    };
+    if several {
+        let images = archive::oci_images(members, &platform).map_err(|error| chain(&error));
+        match images.and_then(|images| allowed(&oci_archive, images)) {
+            Ok(images) => return Ok(images),
+            Err(text) => oci = text,
+        }
     }
+    Err(no_archive(&oci, &docker))
 }
 
 /// The error about a file that is neither kind of archive.
