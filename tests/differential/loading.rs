@@ -106,16 +106,15 @@ fn oci(play: &mut Play) {
             made("x", number).indexed(|index| index["manifests"][0]["annotations"] = annotations);
         load(play, &what, &archive.build());
     }
-    let twice = made("localhost/twice:1", 58).indexed(|index| {
-        let entry = index["manifests"][0].clone();
-        index["manifests"] = json!([entry, entry]);
-    });
+    let two = made("localhost/several:1", 58).and(made("localhost/several:2", 60));
+    load(play, "a layout of two images", &two.build());
+    // Where there are none of them, none are removed.
+    play.delete("/images/remove?images=several:1&images=several:2&ignore=true");
     let none = made("localhost/none:1", 58).indexed(|index| index["manifests"] = json!([]));
     let good = || made("localhost/bad:1", 59);
     let (blob, config) = (good().layer_blob(1).to_owned(), good().image_id().to_owned());
     let manifest = good().manifest_blob().to_owned();
     for (what, archive) in [
-        ("a layout of two images", twice),
         ("a layout of no image", none),
         ("a layout without layer", good().without(&blob)),
         ("a layout without config", good().without(&config)),
