@@ -24,9 +24,9 @@ pub(crate) struct LocalLoadQuery {
 
 /// Store every image of an archive on the server
 ///
-/// As `/libpod/images/load`, from a file, or from a directory that is an OCI layout of one image or
-/// was written by the transport `dir:`; images of directories get no name. Only for the user the
-/// server runs as, over a Unix socket.
+/// As `/libpod/images/load`, from a file, or from a directory that is an OCI layout or was
+/// written by the transport `dir:`. The only image of a directory gets no name; of several each
+/// gets those that the layout gives it. Only for the user the server runs as, over a Unix socket.
 #[utoipa::path(
     post,
     path = "/libpod/local/images/load",
