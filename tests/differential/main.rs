@@ -17,6 +17,7 @@ mod ending;
 mod exporting;
 mod importing;
 mod listing;
+mod lists;
 mod loading;
 mod naming;
 mod normal;
@@ -38,6 +39,7 @@ fn both_servers_answer_alike() {
     naming::play(&mut play);
     loading::play(&mut play);
     importing::play(&mut play);
+    lists::play(&mut play);
     removing::play(&mut play);
     ending::play(&mut play);
     play.finish(800);
