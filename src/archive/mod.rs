@@ -1,11 +1,11 @@
-//! Image archives: reading and writing `docker-archive` and `oci-archive` tars as streams. A
-//! tar of an `oci` directory is an `oci-archive`; tars of `dir` directories are only written. The
-//! directories themselves are read by [`gather`](gather::gather).
+//! Image archives: reading and writing `docker-archive` and `oci-archive` tars, and tars of `dir`
+//! directories, as streams. A tar of an `oci` directory is an `oci-archive`. The directories
+//! themselves are read by [`gather`](gather::gather).
 //!
 //! Reading is one pass. [`scan`](scan::scan) walks the members of the tar and hands every one that
 //! is a layer to the caller at once, because it will not come again; small documents are kept. When
-//! the tar has ended, [`oci_image`], [`docker_images`] and [`oci_images`] say which images the
-//! members make up, and check every digest on the way.
+//! the tar has ended, [`oci_image`], [`docker_images`], [`oci_images`] and [`dir_image`] say which
+//! images the members make up, and check every digest on the way.
 //!
 //! Writing needs no temporary archive either: [`write_docker_archive`] streams everything,
 //! [`write_oci_archive`] and [`write_docker_dir`] spool one compressed layer at a time, since a tar

@@ -208,7 +208,7 @@ fn a_docker_directory_has_files_named_by_digest() {
                 if compress { media_type::DOCKER_LAYER_GZIP } else { media_type::DOCKER_LAYER };
             assert_eq!(manifest.layers()[0].media_type, layer_type);
         }
-        // Podman does not load such a tar either.
+        // No other format takes such a tar for its own.
         let members = scanned(&tar).unwrap();
         assert!(
             oci_image(&members, &Platform::host()).is_err() && docker_images(&members).is_err()

@@ -139,18 +139,53 @@ fn every_archive_of_other_tools_is_loaded_as_podman_does() {
             fs::remove_file(file).unwrap();
         }
     }
-    // A tar of what `dir:` writes is no archive, for either.
+}
+
+/// Podman exports tars of `dir:` directories, and loads none. Here they come back, without a name.
+#[test]
+fn tars_of_dir_directories_are_loaded() {
+    let store = two_kinds();
+    let exporting = Server::start(&store);
+    let target = Store::new();
+    let server = Server::start(&target);
     let directory = store.path("directory");
-    store.skopeo(["copy", &store.reference(DOCKER), &format!("dir:{}", directory.display())]);
-    let file = target.path("directory.tar");
-    run(command("tar", ["--create", "--file"])
-        .arg(&file)
-        .arg("--directory")
-        .arg(&directory)
-        .arg("."));
-    run_failing(&mut target.podman_command(["load", "--input", "directory.tar"]));
-    server.client().try_load(&file).unwrap().expect(500);
-    assert_empty(&target);
+    for name in [OCI, DOCKER] {
+        let theirs = converted(&store, name, "dir");
+        store.skopeo(["copy", &store.reference(name), &format!("dir:{}", directory.display())]);
+        let file = target.path("directory.tar");
+        let mut tar = command("tar", ["--create", "--file"]);
+        run(tar.arg(&file).arg("--directory").arg(&directory).arg("."));
+        fs::remove_file(largest(&directory)).unwrap();
+        let broken = target.path("broken.tar");
+        let mut tar = command("tar", ["--create", "--file"]);
+        run(tar.arg(&broken).arg("--directory").arg(&directory).arg("."));
+        let text = server.client().try_load(&broken).unwrap().expect(500).text();
+        assert!(text.contains("* dir: open ") && text.contains(": no such file"), "{text}");
+        assert_empty(&target);
+        fs::remove_dir_all(&directory).unwrap();
+        run_failing(&mut target.podman_command(["load", "--input", "directory.tar"]));
+        let stored = store.inspect(name)["Id"].as_str().unwrap().to_owned();
+        assert_eq!(server.client().load(&file), [format!("sha256:{stored}")], "{name}");
+        assert_eq!(target.diff_ids(&stored), store.diff_ids(name));
+        target.podman(["rmi", "--all"]);
+
+        for compress in [false, true] {
+            let route =
+                format!("/images/{}/get?format=docker-dir&compress={compress}", escape(name));
+            assert_eq!(exporting.client().download(&route, &file).unwrap(), 200);
+            assert_eq!(server.client().load(&file), [format!("sha256:{theirs}")], "{route}");
+            assert_eq!(target.image_ids(), [theirs.as_str()]);
+            assert_eq!(target.diff_ids(&theirs), store.diff_ids(name));
+            assert_sound(&target);
+            target.podman(["rmi", "--all"]);
+        }
+    }
+}
+
+/// The largest file of a directory: a layer.
+fn largest(directory: &Path) -> PathBuf {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    entries.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().path()
 }
 
 type Writer = fn(&Store, &str, &Path);

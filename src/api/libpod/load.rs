@@ -12,8 +12,8 @@ use crate::engine::LoadOptions;
 
 /// Store every image of an archive
 ///
-/// A docker-archive or an oci-archive, plain or compressed with gzip, bzip2, xz or zstd, whatever
-/// the content type says. Read in one pass; when it fails, nothing is stored.
+/// A docker-archive, an oci-archive or the tar of a `dir:` directory, plain or compressed with
+/// gzip, bzip2, xz or zstd, whatever the content type says. Read in one pass; when it fails, nothing is stored.
 #[utoipa::path(
     post,
     path = "/libpod/images/load",

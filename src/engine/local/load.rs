@@ -202,8 +202,9 @@ fn stage(
 }
 
 /// The images the members make up, in the first format that fits. As with Podman, an archive that
-/// is both (as Docker writes today) is an OCI one if it has one image. Podman loads no OCI archive
-/// of several, so these come last: what it loads is loaded here in the same way.
+/// is both (as Docker writes today) is an OCI one if it has one image. Podman loads neither an
+/// OCI archive of several nor the tar of a `dir:` directory, though it exports the latter, so these
+/// come last: what it loads is loaded here in the same way.
 fn images(
     members: &Members<StagedLayer>,
     policy: &PolicyFile,
@@ -239,13 +240,25 @@ fn images(
             Err(text) => oci = text,
         }
     }
-    Err(no_archive(&oci, &docker))
+    let directory = match archive::dir_image(members, &platform) {
+        Ok(image) => allowed(&Source::dir_archive(path), vec![image]),
+        Err(archive::Error::MissingBlob(name)) if DIRECTORY.contains(&name.as_str()) => {
+            return Err(no_archive(&oci, &docker));
+        }
+        Err(error) => Err(chain(&error)),
+    };
+    directory.map_err(|dir| no_format(NO_LAYOUT, &oci, &docker, &dir))
 }
+
+/// What makes a `dir:` directory one.
+const DIRECTORY: [&str; 2] = ["version", "manifest.json"];
+/// Why a file is no OCI layout, for Podman.
+const NO_LAYOUT: &str = "open index.json: not a directory";
 
 /// The error about a file that is neither kind of archive.
 fn no_archive(oci: &str, docker: &str) -> Error {
     no_format(
-        "open index.json: not a directory",
+        NO_LAYOUT,
         oci,
         docker,
         "reading version file \"version\": open version: not a directory",

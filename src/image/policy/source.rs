@@ -73,6 +73,13 @@ impl Source {
         Self { name, scopes: paths(path), may_be_signed: true, ..Self::unsigned("dir") }
     }
 
+    /// The image of a tar of such a directory; without a path one that came over the wire. Whatever
+    /// signatures lie in it are not looked at, which is as if there were none.
+    pub fn dir_archive(path: Option<&Path>) -> Self {
+        let scopes = path.map(paths).unwrap_or_default();
+        Self { name: shown(path), scopes, ..Self::unsigned("dir") }
+    }
+
     /// The tar of a root file system; without a path one that came over the wire.
     pub fn tarball(path: Option<&Path>) -> Self {
         Self { name: shown(path), ..Self::unsigned("tarball") }
