@@ -9,8 +9,8 @@ use crate::names::two_images;
 use crate::support::check::assert_sound;
 use crate::support::debian::{Debian, FULL};
 use crate::support::saved;
-use crate::support::tool::{output, run_failing};
-use crate::support::{Server, Store};
+use crate::support::tool::{output, run, run_failing};
+use crate::support::{Layer, Server, Store};
 
 #[test]
 fn the_remote_client_manages_images() {
@@ -100,6 +100,69 @@ fn the_remote_client_loads_and_saves_real_images() {
     );
     target.podman(["load", "--input", &path(&file)]);
     assert_eq!(target.diff_ids(FULL), image.full.diff_ids);
+    assert_sound(&store);
+}
+
+/// The rest of its image commands.
+#[test]
+fn the_remote_client_imports_saves_directories_and_prunes() {
+    let store = Store::new();
+    let server = Server::start(&store);
+    let root = store.path("root.tar");
+    let layer = Layer::files(&[("etc/imported", b"1")]);
+    fs::write(&root, &layer.tar).unwrap();
+    let (file, changes) = (path(&root), ["--change=CMD=[\"/x\"]", "--message=from a tar"]);
+    let id = server.remote(["import", changes[0], changes[1], &file, "localhost/imported:1"]);
+    let image = store.inspect("localhost/imported:1");
+    assert_eq!(id, format!("sha256:{}", image["Id"].as_str().unwrap()));
+    assert_eq!(
+        (&image["Config"]["Cmd"], &image["Comment"]),
+        (&json!(["/x"]), &json!("from a tar"))
+    );
+    assert_eq!(store.diff_ids("imported:1"), [layer.diff_id()]);
+
+    let target = Store::new();
+    for (format, kind, options) in [
+        ("oci-dir", "oci", &[][..]),
+        ("docker-dir", "dir", &[]),
+        ("docker-dir", "dir", &["--compress"]),
+    ] {
+        let directory = store.path(&format!("{format}{}", options.len()));
+        let mut save = server.remote_command(["save", "--format", format, "--output"]);
+        run(save.arg(&directory).args(options).arg("imported:1"));
+        let source = format!("{kind}:{}", directory.display());
+        target.skopeo(["copy", &source, &target.reference("localhost/copy:1")]);
+        assert_eq!(target.diff_ids("copy:1"), [layer.diff_id()], "{format}");
+    }
+
+    let version = server.remote(["version", "--format", "{{.Server.Version}}"]);
+    assert_eq!(version, "6.0.0");
+    let graph_root = server.remote(["info", "--format", "{{.Store.GraphRoot}}"]);
+    assert_eq!(graph_root, path(&store.root()));
+    let filter = ["images", "--quiet", "--no-trunc", "--filter", "reference=imported"];
+    assert_eq!(server.remote(filter), id);
+
+    assert_eq!(server.remote(["image", "prune", "--force"]), "");
+    server.remote(["untag", "imported:1"]);
+    assert_eq!(server.remote(["image", "prune", "--force", "--filter", "label=x"]), "");
+    assert_eq!(server.remote(["image", "prune", "--force"]), id.trim_start_matches("sha256:"));
+    assert_empty(&store);
+    for name in ["one", "two"] {
+        server.remote(["import", &file, name]);
+    }
+    server.remote(["rmi", "--force", "one"]);
+    server.remote(["image", "prune", "--all", "--force"]);
+    assert_empty(&store);
+    server.remote(["import", &file, "one"]);
+    assert!(server.remote(["rmi", "--all"]).starts_with("Untagged: localhost/one:latest"));
+    assert_empty(&store);
+
+    // What is of other families it says in the words of the server.
+    for arguments in [&["ps"][..], &["volume", "ls"], &["pod", "ps"], &["network", "ls"]] {
+        let mut command = server.remote_command([]);
+        let error = run_failing(command.args(arguments));
+        assert!(error.contains("is not served, only images are"), "{arguments:?}: {error}");
+    }
     assert_sound(&store);
 }
 
