@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs the peers of the tests, below TARGET: from PyPI into peers-venv, in exactly the versions of
-# tests/peers/requirements.txt, and from crates.io into peers-rust, as in tests/peers/podman_api/Cargo.lock.
+# tests/peers/requirements.txt, and from crates.io into peers-rust, as in tests/peers/rust/Cargo.lock.
 # Does nothing when they are there already.
 set -eu
 cd "$(dirname "$0")/../.."
 . dist/dev/common.sh
 
 say "Rust peers"
-cargo build --quiet --locked --manifest-path tests/peers/podman_api/Cargo.toml \
+cargo build --quiet --locked --manifest-path tests/peers/rust/Cargo.toml \
     --target-dir "${CARGO_TARGET_DIR:-target}/peers-rust"
 
 pins=tests/peers/requirements.txt

@@ -9,8 +9,8 @@
 mod support;
 
 mod document;
-mod podman_api;
 mod podman_py;
+mod rust;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,7 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use utoipa::ToSchema;
 
@@ -25,17 +25,26 @@ const BODY_MAX: usize = 64 << 10;
 #[schema(as = AuthConfig)]
 pub(crate) struct AuthConfig {
     /// User.
+    #[serde(deserialize_with = "text_or_null")]
     #[schema(required = false)]
     username: String,
     /// Password.
+    #[serde(deserialize_with = "text_or_null")]
     #[schema(required = false)]
     password: String,
     /// Registry: a host, or a URL.
+    #[serde(deserialize_with = "text_or_null")]
     #[schema(required = false)]
     serveraddress: String,
     /// Token that stands for user and password.
+    #[serde(deserialize_with = "text_or_null")]
     #[schema(required = false)]
     identitytoken: String,
+}
+
+/// Clients leave out what they do not have, or write it as null.
+fn text_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// Check a login
@@ -64,10 +73,11 @@ pub(crate) async fn auth(
     };
     let body = to_bytes(body, BODY_MAX).await.map_err(|error| bad(error.to_string()))?;
     // Errors of shape quote values, which may be secret; their place is enough.
-    let config: AuthConfig = serde_json::from_slice(&body).map_err(|error| {
+    let config: Option<AuthConfig> = serde_json::from_slice(&body).map_err(|error| {
         bad(format!("{:?} at line {} column {}", error.classify(), error.line(), error.column()))
     })?;
-    let AuthConfig { username, password, serveraddress, identitytoken } = config;
+    let AuthConfig { username, password, serveraddress, identitytoken } =
+        config.unwrap_or_default();
     let login = Login { username, password, identity_token: identitytoken };
     let Err(error) = engine.check_login(&serveraddress, login).await else {
         return Ok(wire::ok(&docker::LoggedIn::default()));
@@ -80,4 +90,28 @@ pub(crate) async fn auth(
     let message = format!("login attempt to {serveraddress} failed with status: {reason}");
     let status = StatusCode::INTERNAL_SERVER_ERROR;
     Ok(wire::document(status, &docker::Message { message }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_null_is_empty() {
+        for (body, expected) in [
+            (r#"{"username":"u","password":"p","serveraddress":"s"}"#, Some("u p s ")),
+            (
+                r#"{"auth":null,"username":null,"serveraddress":"s","identitytoken":"t"}"#,
+                Some("  s t"),
+            ),
+            ("{}", Some("   ")),
+            (r#"{"username":1}"#, None),
+            (r#""u""#, None),
+        ] {
+            let read = serde_json::from_str::<AuthConfig>(body).ok();
+            let read = read
+                .map(|it| [it.username, it.password, it.serveraddress, it.identitytoken].join(" "));
+            assert_eq!(read.as_deref(), expected, "{body}");
+        }
+    }
 }

@@ -10,13 +10,14 @@ use axum::http::StatusCode;
 use crate::api::error::ApiError;
 
 /// First segments of paths below `/libpod`.
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 15] = [
     "artifacts",
     "build",
     "containers",
     "exec",
     "generate",
     "kube",
+    "local",
     "manifests",
     "networks",
     "play",
@@ -45,6 +46,7 @@ mod tests {
         for (path, refused) in [
             ("/libpod/containers/json", true),
             ("/libpod/build", true),
+            ("/libpod/local/build", true),
             ("/libpod/pods/", true),
             ("/libpod/containersx/json", false),
             ("/libpod/nothing", false),

@@ -1,6 +1,7 @@
-//! Every image call of the crate podman-api, and those about the service, over a Unix socket.
+//! Every image call of the crates podman-api and podman-rest-client, and those about the service, over
+//! a Unix socket.
 //!
-//! Usage: podman-api-peer SOCKET DIRECTORY. The directory has
+//! Usage: rust-peers SOCKET DIRECTORY. The directory has
 //!
 //! - `images.tar`, a docker-archive of localhost/one:1 and of localhost/two:1 with
 //!   quay.io/example/two:2,
@@ -13,6 +14,7 @@ mod changing;
 mod looking;
 mod moving;
 mod registry;
+mod rest;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -68,6 +70,8 @@ async fn main() {
     peer.service().await;
     peer.load().await;
     peer.look().await;
+    rest::all(socket, &peer.expected).await;
+    peer.load().await;
     peer.save().await;
     peer.import().await;
     peer.commit().await;

@@ -1,6 +1,6 @@
-//! podman-api, the Rust client of Podman's API: every image call it has.
+//! podman-api and podman-rest-client, the Rust clients of Podman's API: every image call they have.
 //!
-//! It is a program in a package of its own, `podman_api`, that `dist/dev/peers.sh` builds.
+//! They are in a program of its own, in `rust`, that `dist/dev/peers.sh` builds.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::support::tool::run;
 use crate::support::{DockerArchive, Layer, Server, Store};
 use crate::{beside, installed};
 
-const PROGRAM: &str = "peers-rust/debug/podman-api-peer";
+const PROGRAM: &str = "peers-rust/debug/rust-peers";
 
 #[test]
-fn podman_api_manages_images() {
+fn rust_clients_manage_images() {
     let store = Store::new();
     let server = Server::start(&store);
     let registry = Registry::plain();
@@ -59,7 +59,7 @@ fn podman_api_manages_images() {
 fn the_program_is_not_older_than_its_source() {
     let program = installed(Path::new(PROGRAM));
     let built = fs::metadata(program.get_program()).unwrap().modified().unwrap();
-    for file in fs::read_dir(beside("podman_api/src")).unwrap() {
+    for file in fs::read_dir(beside("rust/src")).unwrap() {
         let file = file.unwrap();
         let changed = file.metadata().unwrap().modified().unwrap();
         assert!(changed <= built, "{:?} is newer: run dist/dev/peers.sh", file.path());
