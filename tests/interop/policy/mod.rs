@@ -124,6 +124,41 @@ fn what_is_refused_is_what_podman_refuses() {
     assert_eq!(accepted, 3 + 1 + 1 + 1 + 1, "whoever is let in");
 }
 
+/// What only this server loads is decided about as the rest.
+#[test]
+fn every_form_of_archive_obeys_the_policy() {
+    let store = Store::new();
+    let socket = store.path("api.sock");
+    let mut command = imaged(&store, &socket);
+    let server = Server::spawn(&store, command.env("HOME", store.dir()), &socket);
+    let image = |name: &str| OciArchive::new(name, &[Layer::files(&[("a", name.as_bytes())])]);
+    let several = image("localhost/one:1").and(image("localhost/two:1")).build();
+    write_policy(store.dir(), ACCEPT);
+    server.client().load_bytes(image("localhost/one:1").build()).expect(200);
+    let directory =
+        server.client().get("/images/one:1/get?format=docker-dir").expect(200).body.to_vec();
+    server.client().delete("/images/one:1").expect(200);
+    let accept = r#"[{"type":"insecureAcceptAnything"}]"#;
+    for transport in ["oci-archive", "dir", "docker-archive", "oci"] {
+        let policy = format!(
+            r#"{{"default":[{{"type":"reject"}}],"transports":{{"{transport}":{{"":{accept}}}}}}}"#
+        );
+        write_policy(store.dir(), &policy);
+        for (format, archive) in [("oci-archive", &several), ("dir", &directory)] {
+            let answer = server.client().load_bytes(archive.clone());
+            if format == transport {
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                server.client().delete("/images/remove?all=true").expect(200);
+                continue;
+            }
+            let message = answer.expect(500).json()["message"].as_str().unwrap().to_owned();
+            let line = format!(" * {format}: Source image rejected: ");
+            assert!(message.contains(&line), "{message}");
+            assert_eq!(store.image_ids(), [""; 0]);
+        }
+    }
+}
+
 #[test]
 fn exports_obey_the_policy() {
     let pair = Pair::start();
