@@ -17,6 +17,7 @@ mod events;
 mod formats;
 mod freeze;
 mod import;
+mod lists;
 mod load;
 mod names;
 mod policy;
