@@ -28,10 +28,12 @@ build:
 
 lint:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/peers/rust/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 fmt:
 	$(CARGO) fmt
+	$(CARGO) fmt --manifest-path tests/peers/rust/Cargo.toml
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items

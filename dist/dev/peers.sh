@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 . dist/dev/common.sh
 
+need_toolchain
 say "Rust peers"
 cargo build --quiet --locked --manifest-path tests/peers/rust/Cargo.toml \
     --target-dir "${CARGO_TARGET_DIR:-target}/peers-rust"

@@ -28,6 +28,7 @@ step() {
     "$@"
 }
 step cargo fmt --check
+step cargo fmt --check --manifest-path tests/peers/rust/Cargo.toml
 step cargo clippy --locked --all-targets -- -D warnings
 step cargo test --locked
 say "cargo doc"

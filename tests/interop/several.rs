@@ -232,7 +232,7 @@ fn what_is_no_image_is_left_aside() {
     assert_eq!(answer["Names"], json!(names));
     for (name, (index, _)) in names.into_iter().zip(&entries) {
         // The index that the image was chosen from is its digest, as for one that is alone.
-        let image = store.inspect(&store.inspect(name)["Id"].as_str().unwrap().to_owned());
+        let image = store.inspect(store.inspect(name)["Id"].as_str().unwrap());
         assert_eq!(image["Digest"], sha256(index));
     }
     assert_sound(&store);
