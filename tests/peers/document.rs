@@ -35,7 +35,9 @@ fn answers_are_what_the_document_promises() {
     let socket = store.path("api.sock");
     let mut daemon = server::imaged(&store, &socket);
     daemon.args(["--listen", "tcp://127.0.0.1:0", "--sync=none"]);
-    daemon.env("CONTAINERS_REGISTRIES_CONF", registries).env("REGISTRY_AUTH_FILE", "/none");
+    daemon
+        .env("CONTAINERS_REGISTRIES_CONF", registries)
+        .env("REGISTRY_AUTH_FILE", store.path("none"));
     let server = Server::spawn(&store, &mut daemon, &socket);
     server.client().load(&store.path("images.tar"));
     store.podman(["create", "--network=none", "--name=keeper", "localhost/two:1"]);
