@@ -2,13 +2,40 @@
 
 use std::collections::BTreeSet;
 
-use podman_api::opts::{ImageSearchFilter, ImageSearchOpts};
+use futures_util::TryStreamExt;
+use podman_api::opts::{ImageSearchFilter, ImageSearchOpts, PullOpts, PullPolicy};
 
 use crate::{Peer, fails, set};
 
 impl Peer {
     pub(crate) async fn registry(&self) {
         self.search().await;
+        self.pull().await;
+    }
+
+    async fn pull(&self) {
+        let (images, name) = (self.podman.images(), format!("{}/app:1", self.expected.registry));
+        let options = PullOpts::builder()
+            .reference(&name)
+            .policy(PullPolicy::Always)
+            .tls_verify(false)
+            .build();
+        let reports: Vec<_> = images.pull(&options).try_collect().await.unwrap();
+        assert!(reports.iter().all(|report| report.error.is_none()), "{reports:?}");
+        let text: String = reports.iter().filter_map(|report| report.stream.as_deref()).collect();
+        assert!(text.contains(&format!("Trying to pull {name}...\n")), "{text}");
+        let (names, id) = self.named(&name).await;
+        assert_eq!(names, set(&[&name]));
+        assert_eq!(reports.last().unwrap().images, Some(vec![id]));
+        let quiet = PullOpts::builder().reference(&name).quiet(true).tls_verify(false).build();
+        let reports: Vec<_> = images.pull(&quiet).try_collect().await.unwrap();
+        assert_eq!(reports.len(), 1);
+        images.get(&name).delete().await.unwrap();
+
+        let unknown = PullOpts::builder().reference(format!("{name}23")).tls_verify(false).build();
+        fails(images.pull(&unknown).try_collect::<Vec<_>>().await, 404, &["manifest unknown"]);
+        let never = PullOpts::builder().reference(&name).policy(PullPolicy::Never).build();
+        fails(images.pull(&never).try_collect::<Vec<_>>().await, 500, &["image not known"]);
     }
 
     async fn search(&self) {

@@ -101,6 +101,16 @@ async fn registry(client: &PodmanRestClient, expected: &Expected) {
     let found = client.v5().images().image_search_libpod(Some(query)).await.unwrap();
     let tags: Vec<_> = found.iter().map(|hit| hit.tag.as_deref().unwrap()).collect();
     assert_eq!(set(&tags), set(&["1", "2"]));
+    let name = format!("{term}:2");
+    let query = params::ImagePullLibpod {
+        reference: Some(&name),
+        tls_verify: Some(false),
+        ..params::ImagePullLibpod::default()
+    };
+    let pulled = client.v5().images().image_pull_libpod(Some(query)).await.unwrap();
+    let image = client.v5().images().image_inspect_libpod(&name).await.unwrap();
+    assert_eq!((&pulled.id, pulled.images), (&image.id, image.id.clone().map(|id| vec![id])));
+    client.v5().images().image_delete_libpod(&name, None).await.unwrap();
     let login = AuthConfig {
         serveraddress: Some(expected.registry.clone()),
         username: Some("anybody".to_owned()),
