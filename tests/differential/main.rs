@@ -42,5 +42,5 @@ fn both_servers_answer_alike() {
     lists::play(&mut play);
     removing::play(&mut play);
     ending::play(&mut play);
-    play.finish(800);
+    play.finish(880);
 }

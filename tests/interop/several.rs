@@ -249,6 +249,43 @@ fn manifest(config_type: &str, config: &[u8], layer_type: &str, layer: &[u8]) ->
     manifest.to_string().into_bytes()
 }
 
+/// Two manifests of one config are one image, as when it is loaded twice.
+#[test]
+fn manifests_of_one_image_come_together() {
+    let store = Store::new();
+    let server = Server::start(&store);
+    let image = OciArchive::new("localhost/one:1", &[Layer::files(&[("n", b"1")])]);
+    let mut other: Value = serde_json::from_slice(&image.blobs().last().unwrap().1).unwrap();
+    other["annotations"] = json!({ "a": "b" });
+    let other = other.to_string().into_bytes();
+    let mut entry = descriptor(MANIFEST, &other);
+    entry["annotations"] = json!({ NAME: "localhost/two:1" });
+    let archive = image.clone().with_blob(&other).indexed(|index| {
+        index["manifests"].as_array_mut().unwrap().push(entry);
+    });
+    let answer = server.client().load_bytes(archive.build()).expect(200).json();
+    assert_eq!(answer["Names"], json!(["localhost/one:1", "localhost/two:1"]));
+    assert_eq!(store.image_ids(), [image.image_id()]);
+
+    let twice = Store::new();
+    for single in [
+        image.build(),
+        archive
+            .indexed(|index| {
+                index["manifests"].as_array_mut().unwrap().remove(0);
+            })
+            .build(),
+    ] {
+        fs::write(twice.path("archive.tar"), single).unwrap();
+        twice.podman(["load", "--quiet", "--input", "archive.tar"]);
+    }
+    let (ours, theirs) = (store.inspect("two:1"), twice.inspect("two:1"));
+    for field in ["Id", "Digest", "RepoDigests", "Annotations", "Size"] {
+        assert_eq!(ours[field], theirs[field], "{field}");
+    }
+    assert_sound(&store);
+}
+
 /// `docker save` writes both formats into one archive.
 #[test]
 fn an_archive_of_both_formats_is_loaded_as_podman_does() {
