@@ -98,6 +98,31 @@ impl Bolt {
         })
     }
 
+    /// Any key of a bucket; `None` if it is empty.
+    pub(super) fn any_key(&self, bucket: &Bucket) -> Result<Option<Vec<u8>>> {
+        let mut page = match bucket {
+            Bucket::Page(number) => self.page(*number)?,
+            Bucket::Inline(page) => page.clone(),
+        };
+        for _ in 0..MAX_DEPTH {
+            let broken = || self.damaged("an element that leads out of its page");
+            let flags = u16_at(&page, 8).ok_or_else(broken)?;
+            if u16_at(&page, 10).ok_or_else(broken)? == 0 {
+                return Ok(None);
+            }
+            if flags == LEAF {
+                let position = u32_at(&page, HEADER + 4).ok_or_else(broken)?;
+                let size = u32_at(&page, HEADER + 8).ok_or_else(broken)?;
+                return Ok(Some(slice(&page, HEADER, position, size).ok_or_else(broken)?.to_vec()));
+            }
+            if flags != BRANCH {
+                return Err(self.damaged("a page that is neither branch nor leaf"));
+            }
+            page = self.page(u64_at(&page, HEADER + 8).ok_or_else(broken)?)?;
+        }
+        Err(self.damaged("a tree that is too deep"))
+    }
+
     fn find_root(&mut self) -> Result<()> {
         let mut best: Option<(u64, u64, u64)> = None;
         // The second meta page is behind the first, which tells how long a page is; should the first
@@ -374,6 +399,11 @@ mod tests {
         let inline = bolt.bucket(&root, b"m").unwrap().unwrap();
         assert_eq!(bolt.get(&inline, b"config").unwrap().unwrap(), b"{}");
         let far = bolt.bucket(&root, b"n").unwrap().unwrap();
+        for (bucket, key) in [(&root, &b"a"[..]), (&inline, b"config"), (&far, b"state")] {
+            assert_eq!(bolt.any_key(bucket).unwrap().unwrap(), key);
+        }
+        let nothing = Bucket::Inline(page(LEAF, &[]));
+        assert_eq!(bolt.any_key(&nothing).unwrap(), None);
         assert_eq!(bolt.get(&far, b"state").unwrap().unwrap(), b"3");
         assert!(bolt.bucket(&root, b"a").unwrap().is_none());
     }

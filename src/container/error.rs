@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::{Canceled, LockError};
 
-/// Why a container's owner could not be asked, or its processes not be frozen.
+/// Why a container's owner could not be asked, or its processes not be found or frozen.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -11,7 +11,8 @@
 //! | Buildah | `GRAPHROOT/overlay-containers/<container>/userdata/buildah.json` |
 //! | CRI-O and others | `config.json` of the runtime, in that directory or the one below `RUNROOT` |
 //!
-//! Processes of a container can be [frozen](freeze()) while its files are read.
+//! Processes of a container can be [frozen](freeze()) while its files are read. Whether it may be taken
+//! away is asked with [`Books::standing`].
 
 mod bolt;
 mod buildah;
@@ -19,6 +20,7 @@ mod cgroup;
 mod error;
 mod file;
 mod freezer;
+mod idle;
 mod podman;
 mod runtime;
 mod sqlite;
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 pub use buildah::BuildahSettings;
 pub use error::Error;
 pub use freezer::{Frozen, freeze, thaw_abandoned};
+pub use idle::{Obstacle, Processes, Standing};
 pub use podman::PodmanSettings;
 pub use runtime::RuntimeSettings;
 

@@ -1,7 +1,7 @@
 //! Podman's configuration of a container, and its state.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -16,6 +16,19 @@ pub(super) struct Found {
     pub(super) settings: PodmanSettings,
     pub(super) pid: Option<i64>,
     pub(super) paused: bool,
+}
+
+/// What Podman's database has to say about what becomes of a container.
+#[derive(Debug)]
+pub(super) struct Status {
+    /// In Podman's words; `None` for one that has no process and is not being changed.
+    pub(super) busy: Option<&'static str>,
+    /// It holds the namespaces of a pod.
+    pub(super) is_infra: bool,
+    /// The ID of a container that uses its namespaces.
+    pub(super) dependent: Option<String>,
+    /// Without its volumes.
+    pub(super) settings: PodmanSettings,
 }
 
 /// What a container of Podman runs.
@@ -65,6 +78,8 @@ struct Config {
     #[serde(rename = "rootfsImageName")]
     image_name: String,
     pod: String,
+    #[serde(rename = "pause")]
+    is_infra: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,25 +125,68 @@ struct State {
     pid: i64,
 }
 
-/// `state` of a container that is paused.
+/// Values of `state`.
+const CONFIGURED: i64 = 1;
+const STOPPED: i64 = 4;
 const PAUSED: i64 = 5;
+const EXITED: i64 = 6;
 
 /// Asks the databases that there are; `None` if none of them knows the container.
 pub(super) fn container(books: &Books, id: &str, cancel: &Cancel) -> Result<Option<Found>> {
-    for path in books.sqlite_files() {
-        let volumes = |config: &[u8]| volumes_to_look_at(&path, config);
-        if let Some(row) = sqlite::look_up(&path, id, volumes, cancel)? {
-            return found(&path, id, &row).map(Some);
-        }
-    }
-    let path = books.bolt_file();
-    match bolt_row(&path, id, cancel)? {
-        Some(row) => found(&path, id, &row).map(Some),
-        None => Ok(None),
+    let row = look_up(books, id, volumes_to_look_at, cancel)?;
+    row.map(|(path, row)| found(&path, id, &row)).transpose()
+}
+
+/// As [`container`], for what becomes of it.
+pub(super) fn status(books: &Books, id: &str, cancel: &Cancel) -> Result<Option<Status>> {
+    let Some((path, row)) = look_up(books, id, |_, _| Ok(Vec::new()), cancel)? else {
+        return Ok(None);
+    };
+    let config: Config = file::parse(&path, &row.config)?;
+    let state: State = file::parse(&path, &row.state)?;
+    let is_infra = config.is_infra;
+    let (dependent, settings) = (row.dependent, config.settings());
+    Ok(Some(Status { busy: busy(state.state), is_infra, dependent, settings }))
+}
+
+/// What the number of a state means, for those in which a container has a process, or somebody is
+/// at work on it. Podman removes others without being forced.
+fn busy(state: i64) -> Option<&'static str> {
+    match state {
+        CONFIGURED | STOPPED | EXITED => None,
+        2 => Some("initialized"),
+        3 => Some("running"),
+        PAUSED => Some("paused"),
+        7 => Some("being removed"),
+        8 => Some("stopping"),
+        _ => Some("in an unknown state"),
     }
 }
 
-fn bolt_row(path: &Path, id: &str, cancel: &Cancel) -> Result<Option<Row>> {
+/// The row of a container, and the database it is in.
+fn look_up(
+    books: &Books,
+    id: &str,
+    volumes: impl Fn(&Path, &[u8]) -> Result<Vec<String>>,
+    cancel: &Cancel,
+) -> Result<Option<(PathBuf, Row)>> {
+    for path in books.sqlite_files() {
+        let volumes = |config: &[u8]| volumes(&path, config);
+        if let Some(row) = sqlite::look_up(&path, id, volumes, cancel)? {
+            return Ok(Some((path, row)));
+        }
+    }
+    let path = books.bolt_file();
+    let row = bolt_row(&path, id, volumes, cancel)?;
+    Ok(row.map(|row| (path, row)))
+}
+
+fn bolt_row(
+    path: &Path,
+    id: &str,
+    volumes_of: impl Fn(&Path, &[u8]) -> Result<Vec<String>>,
+    cancel: &Cancel,
+) -> Result<Option<Row>> {
     let Some(bolt) = Bolt::open(path, cancel)? else { return Ok(None) };
     let bucket_of = |kind: &str, name: &str| match bolt.bucket(&bolt.root(), kind.as_bytes())? {
         Some(bucket) => bolt.bucket(&bucket, name.as_bytes()),
@@ -138,14 +196,19 @@ fn bolt_row(path: &Path, id: &str, cancel: &Cancel) -> Result<Option<Row>> {
     let Some(config) = bolt.get(&container, b"config")? else { return Ok(None) };
     let state = bolt.get(&container, b"state")?.unwrap_or_else(|| b"{}".to_vec());
     let mut volumes = Vec::new();
-    for name in volumes_to_look_at(path, &config)? {
+    for name in volumes_of(path, &config)? {
         let volume = match bucket_of("vol", &name)? {
             Some(bucket) => bolt.get(&bucket, b"config")?,
             None => None,
         };
         volumes.push((name, volume));
     }
-    Ok(Some(Row { config, state, volumes }))
+    let dependent = match bolt.bucket(&container, b"dependencies")? {
+        Some(dependents) => bolt.any_key(&dependents)?,
+        None => None,
+    };
+    let dependent = dependent.map(|id| String::from_utf8_lossy(&id).into_owned());
+    Ok(Some(Row { config, state, dependent, volumes }))
 }
 
 /// Volumes at places that the user asked for, of which the database must say whether they are

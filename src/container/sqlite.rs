@@ -32,6 +32,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub(super) struct Row {
     pub(super) config: Vec<u8>,
     pub(super) state: Vec<u8>,
+    /// The ID of a container that depends on it, if there is one.
+    pub(super) dependent: Option<String>,
     /// For each volume that was asked for its configuration.
     pub(super) volumes: Vec<(String, Option<Vec<u8>>)>,
 }
@@ -133,7 +135,18 @@ fn attempt(
             .map_err(failed)?;
         found.push((name, volume));
     }
-    Ok(Some(Row { config, state, volumes: found }))
+    let mut dependent = None;
+    if known("ContainerDependency")?.is_some() {
+        dependent = transaction
+            .query_row(
+                "SELECT ID FROM ContainerDependency WHERE DependencyID = ?1 LIMIT 1",
+                [id],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(failed)?;
+    }
+    Ok(Some(Row { config, state, dependent, volumes: found }))
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

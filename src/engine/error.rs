@@ -3,6 +3,7 @@
 //! The texts are part of the API (clients compare them), so an error carries its whole chain,
 //! outermost first. Joined with `": "` it is the message; its last element is the cause.
 
+use std::borrow::Cow;
 use std::fmt;
 
 pub use crate::image::Refusal;
@@ -56,13 +57,13 @@ pub struct Error {
     /// The innermost error's own text, where the chain shows another.
     cause: Option<String>,
     /// Text after the cause, where Podman wraps an error in the middle of a sentence.
-    suffix: &'static str,
+    suffix: Cow<'static, str>,
 }
 
 impl Error {
     /// An error with a single text.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, chain: vec![text.into()], cause: None, suffix: "" }
+        Self { kind, chain: vec![text.into()], cause: None, suffix: "".into() }
     }
 
     /// An error made of `error` and everything that caused it. Nothing is lost as long as no
@@ -74,7 +75,7 @@ impl Error {
             chain.push(error.to_string());
             next = error.source();
         }
-        Self { kind, chain, cause: None, suffix: "" }
+        Self { kind, chain, cause: None, suffix: "".into() }
     }
 
     /// The sentinel that Podman's clients look for.
@@ -98,8 +99,8 @@ impl Error {
 
     /// The same error with advice after the cause. Only the message shows it.
     #[must_use]
-    pub fn with_advice(mut self, text: &'static str) -> Self {
-        self.suffix = text;
+    pub fn with_advice(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.suffix = text.into();
         self
     }
 

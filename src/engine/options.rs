@@ -118,7 +118,7 @@ pub struct SaveOptions {
 pub struct RemoveOptions {
     /// Without names: also intermediate images.
     pub all: bool,
-    /// Remove containers that use the image, and images that have several names by their ID.
+    /// Remove containers that use the image and do not run, and images that have several names by their ID.
     pub force: bool,
     /// Names that are not known are no error.
     pub ignore: bool,
@@ -156,6 +156,9 @@ pub struct ChangesOptions {
 pub struct PruneOptions {
     /// Not only dangling images: all that no container uses.
     pub all: bool,
+    /// Also images whose only containers are those of other tools than Podman, with the containers,
+    /// unless they run.
+    pub external: bool,
     /// All must match, as in a list.
     pub filters: Vec<Filter>,
 }

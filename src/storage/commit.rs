@@ -69,6 +69,7 @@ impl Store {
             let intent = Intent {
                 layers: plan.new.iter().map(|layer| layer.id.clone()).collect(),
                 images: images.iter().map(|it| &it.id).filter(is_new).cloned().collect(),
+                containers: Vec::new(),
             };
             intent.draft(&items.directory()?)?;
             if self.inner.durable() {
@@ -122,7 +123,8 @@ impl Transaction<'_> {
             .and_then(|layers| Ok(Records { layers, images: self.save_images(Some(items))? }));
         match stored {
             Ok(primary) => {
-                self.finish(primary);
+                let containers = self.current.containers.clone();
+                self.finish(primary, containers);
                 Ok(())
             }
             Err(error) => {

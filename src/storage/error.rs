@@ -115,6 +115,12 @@ pub enum Error {
         /// The ID of the first such container.
         container: String,
     },
+    /// A container that would have to go has a mount, in its layer or in its directories.
+    #[error("container {container} is mounted")]
+    ContainerMounted {
+        /// Its ID.
+        container: String,
+    },
     /// A layer that would have to go is mounted.
     #[error("layer {layer} is mounted")]
     Mounted {

@@ -71,6 +71,7 @@ pub(super) type LayersWrite = Held<Layers, Exclusive>;
 pub(super) type ImagesRead = Held<Images, Shared>;
 pub(super) type ImagesWrite = Held<Images, Exclusive>;
 pub(super) type ContainersRead = Held<Containers, Shared>;
+pub(super) type ContainersWrite = Held<Containers, Exclusive>;
 
 /// A lock file of kind `K`.
 #[derive(Debug)]
@@ -188,6 +189,15 @@ impl LockFile<Containers> {
         cancel: &Cancel,
     ) -> Result<ContainersRead, Error> {
         self.take(LockMode::Shared, cancel)
+    }
+
+    pub(super) fn write<L, I>(
+        &self,
+        _layers: &Held<Layers, L>,
+        _images: &Held<Images, I>,
+        cancel: &Cancel,
+    ) -> Result<ContainersWrite, Error> {
+        self.take(LockMode::Exclusive, cancel)
     }
 }
 

@@ -52,7 +52,8 @@ impl Inner {
             if attempt == ATTEMPTS || self.marks()? == before {
                 // Unfinished layers are nobody's yet, or nobody's any more.
                 let layers = primary.layers.records().filter(|layer| !layer.flags.incomplete);
-                return Ok(self.build(layers, primary.images.records(), &containers, &additional));
+                let (images, containers) = (primary.images.records(), containers.records());
+                return Ok(self.build(layers, images, containers, &additional));
             }
             attempt += 1;
         }

@@ -133,27 +133,31 @@ impl Inner {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error),
             };
-            if let Some(Intent { layers, images }) = Intent::read(&content)? {
+            if let Some(Intent { layers, images, containers }) = Intent::read(&content)? {
                 wanted.layers.extend(layers);
                 wanted.images.extend(images);
+                wanted.containers.extend(containers);
             }
         }
         if wanted.layers.is_empty()
             && wanted.images.is_empty()
+            && wanted.containers.is_empty()
             && !self.primary.layers.has_temporaries()?
             && !self.primary.images.has_temporaries()?
+            && !self.runtime.containers.has_temporaries()?
         {
             return Ok(());
         }
         let mut trash = Trash::default();
         let layers = self.primary.layers.lock.write(cancel)?;
         let images = self.primary.images.lock.write(&layers, cancel)?;
-        let containers = self.runtime.containers.lock.read(&layers, &images, cancel)?;
+        let held = self.runtime.containers.lock.write(&layers, &images, cancel)?;
         self.primary.layers.remove_temporaries(&layers)?;
         self.primary.images.remove_temporaries(&images)?;
+        self.runtime.containers.remove_temporaries(&held)?;
         let loaded = self.primary.layers.load(&layers, None)?;
         let known = self.primary.images.load(&images, None)?;
-        let containers = self.runtime.containers.load(&containers, None)?;
+        let containers = self.runtime.containers.load(&held, None)?;
         let usage = Usage::count(loaded.records(), known.records(), containers.records());
         let unused = unused(&loaded, usage, &wanted.layers);
         self.remove_layers(&layers, &loaded, &unused, (&tree, &mut trash))?;
@@ -167,7 +171,12 @@ impl Inner {
                 trash.take_image(&tree, image)?;
             }
         }
-        drop((layers, images));
+        for container in &wanted.containers {
+            if containers.records().all(|record| record.id != *container) {
+                trash.take_container(&tree, &self.options.run_root, container)?;
+            }
+        }
+        drop((held, layers, images));
         Ok(())
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::Error;
 use super::early_sync::EarlySync;
-use super::lock::{Containers, ContainersRead, Held, Images, ImagesRead, Layers, LayersRead};
+use super::lock::{Containers, Held, Images, ImagesRead, Layers, LayersRead};
 use super::options::{StoreOptions, SyncMode};
 use super::overlay::{self, Location, Runtime, Tree};
-use super::record::{ImageRecord, LayerRecord, Record};
+use super::record::{ContainerRecord, ImageRecord, LayerRecord, Record};
 use super::records::Loaded;
 use super::recover;
 use super::snapshot::{Snapshot, StoredImage, StoredLayer};
@@ -136,11 +136,11 @@ impl Inner {
     }
 
     /// The records as they are now; `None` if they have to be repaired first.
-    pub(super) fn refresh<L, I>(
+    pub(super) fn refresh<L, I, C>(
         &self,
         layers: &Held<Layers, L>,
         images: &Held<Images, I>,
-        containers: &ContainersRead,
+        containers: &Held<Containers, C>,
         additional: &[AdditionalLocks],
     ) -> Result<Option<Current>, Error> {
         // The cache is replaced as a whole, so a panic elsewhere cannot leave it half changed.
@@ -184,7 +184,7 @@ impl Inner {
         additional: Vec<Option<Records>>,
     ) -> Current {
         let (layers, images) = (primary.layers.records(), primary.images.records());
-        let snapshot = self.build(layers, images, &containers, &additional);
+        let snapshot = self.build(layers, images, containers.records(), &additional);
         Current { primary, containers, additional, snapshot }
     }
 
@@ -193,7 +193,7 @@ impl Inner {
         &self,
         layers: impl Iterator<Item = &'a Record<LayerRecord>>,
         images: impl Iterator<Item = &'a Record<ImageRecord>>,
-        containers: &Loaded<Containers>,
+        containers: impl Iterator<Item = &'a Record<ContainerRecord>>,
         additional: &[Option<Records>],
     ) -> Snapshot {
         let mut all_layers: Vec<_> = layers.map(|it| self.primary.layer(it)).collect();
@@ -203,7 +203,7 @@ impl Inner {
             all_layers.extend(records.layers.records().map(|it| location.layer(it)));
             all_images.extend(records.images.records().map(|it| location.image(it)));
         }
-        Snapshot::new(all_images, all_layers, containers.records().cloned().collect())
+        Snapshot::new(all_images, all_layers, containers.cloned().collect())
     }
 
     pub(super) fn lock_additional_layers(

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::items::Items;
-use super::lock::Images;
-use super::lock::{ContainersRead, ImagesWrite, LayersWrite};
+use super::lock::{Containers, Images};
+use super::lock::{ContainersRead, ContainersWrite, ImagesWrite, LayersWrite};
+use super::mounts::Mounted;
 use super::overlay::Tree;
-use super::record::{ImageRecord, Record};
+use super::record::{ContainerRecord, ImageRecord, Record};
 use super::records::{Edit, Loaded};
 use super::store::{AdditionalLocks, Current, Inner, REPAIR_ROUNDS, Records};
 use super::trash::{Intent, Trash};
@@ -21,10 +22,24 @@ use crate::sys::Cancel;
 #[derive(Debug)]
 pub(super) struct Locks {
     // Released inner ones first.
-    _containers: ContainersRead,
+    containers: ContainersLock,
     _additional: Vec<AdditionalLocks>,
     pub(super) images: ImagesWrite,
     pub(super) layers: LayersWrite,
+}
+
+/// Containers are locked alone only by those who remove some.
+#[derive(Debug)]
+enum ContainersLock {
+    Read { _held: ContainersRead },
+    Write(ContainersWrite),
+}
+
+/// What a transaction may do to containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnContainers {
+    Read,
+    Remove,
 }
 
 /// Changes that become visible together with [`Transaction::commit`]; dropping it instead changes
@@ -38,12 +53,14 @@ pub struct Transaction<'a> {
     /// As it was at the beginning.
     pub(super) current: Current,
     pub(super) images: Edit<Images>,
+    containers: Edit<Containers>,
     view: OnceCell<Snapshot>,
     cancel: Cancel,
     usage: Option<Usage>,
-    mounted: Option<HashSet<String>>,
+    mounted: Option<Mounted>,
     removed_layers: Vec<LayerId>,
     removed_images: Vec<ImageId>,
+    removed_containers: Vec<String>,
     /// Images that are copied from an additional store.
     copied: Vec<ImageId>,
     pub(super) trash: Trash,
@@ -55,6 +72,18 @@ impl Store {
     /// # Errors
     /// [`Error::UnsupportedFeature`] for stores that are only read.
     pub fn begin(&self, cancel: &Cancel) -> Result<Transaction<'_>, Error> {
+        self.begin_on(OnContainers::Read, cancel)
+    }
+
+    /// As [`Store::begin`], for a change that may also remove containers.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn begin_with_containers(&self, cancel: &Cancel) -> Result<Transaction<'_>, Error> {
+        self.begin_on(OnContainers::Remove, cancel)
+    }
+
+    fn begin_on(&self, on: OnContainers, cancel: &Cancel) -> Result<Transaction<'_>, Error> {
         let inner = &*self.inner;
         inner.check_writable()?;
         inner.finish_commits(cancel)?;
@@ -64,15 +93,27 @@ impl Store {
             let additional = inner.lock_additional_layers(cancel)?;
             let images = inner.primary.images.lock.write(&layers, cancel)?;
             let additional = inner.lock_additional_images(additional, cancel)?;
-            let containers = inner.runtime.containers.lock.read(&layers, &images, cancel)?;
-            let current = inner.refresh(&layers, &images, &containers, &additional)?;
-            let locks = Locks { _containers: containers, _additional: additional, images, layers };
+            let lock = &inner.runtime.containers.lock;
+            let (containers, current) = match on {
+                OnContainers::Read => {
+                    let held = lock.read(&layers, &images, cancel)?;
+                    let current = inner.refresh(&layers, &images, &held, &additional)?;
+                    (ContainersLock::Read { _held: held }, current)
+                }
+                OnContainers::Remove => {
+                    let held = lock.write(&layers, &images, cancel)?;
+                    let current = inner.refresh(&layers, &images, &held, &additional)?;
+                    (ContainersLock::Write(held), current)
+                }
+            };
+            let locks = Locks { containers, _additional: additional, images, layers };
             if let Some(current) = current {
                 return Ok(Transaction {
                     locks,
                     inner,
                     tree,
                     images: current.primary.images.edit(),
+                    containers: current.containers.edit(),
                     view: OnceCell::from(current.snapshot.clone()),
                     current,
                     cancel: cancel.clone(),
@@ -80,6 +121,7 @@ impl Store {
                     mounted: None,
                     removed_layers: Vec::new(),
                     removed_images: Vec::new(),
+                    removed_containers: Vec::new(),
                     copied: Vec::new(),
                     trash: Trash::default(),
                 });
@@ -100,7 +142,7 @@ impl Transaction<'_> {
             self.inner.build(
                 layers.filter(|layer| !removed.contains(&layer.id)),
                 self.images.records(),
-                &self.current.containers,
+                self.containers.records(),
                 &self.current.additional,
             )
         })
@@ -127,25 +169,47 @@ impl Transaction<'_> {
     /// would go is mounted, [`Error::ReadOnly`] for images of additional stores. The transaction
     /// is as before then.
     pub fn delete_image(&mut self, image: &ImageId) -> Result<(), Error> {
+        self.delete_image_and_containers(image, &HashSet::new())
+    }
+
+    /// As [`Transaction::delete_image`], with the containers of the image, their layers and their
+    /// directories, if the IDs of all of them are among `containers`. Begin with
+    /// [`Store::begin_with_containers`].
+    ///
+    /// # Errors
+    /// [`Error::InUse`] names a container that may not go, [`Error::ContainerMounted`] one that has
+    /// a mount. The transaction is as before then.
+    pub fn delete_image_and_containers(
+        &mut self,
+        image: &ImageId,
+        containers: &HashSet<String>,
+    ) -> Result<(), Error> {
         let Some(record) = self.images.get(image.as_str()).cloned() else {
             let graph_root = self.stored(image)?.graph_root.to_path_buf();
             return Err(Error::ReadOnly { image: image.clone(), graph_root });
         };
-        let user = self.current.containers.records().find(|it| it.image.as_ref() == Some(image));
-        if let Some(user) = user {
+        let users = self.containers.records().filter(|it| it.image.as_ref() == Some(image));
+        let users: Vec<Record<ContainerRecord>> = users.cloned().collect();
+        let is_read = matches!(self.locks.containers, ContainersLock::Read { .. });
+        if let Some(user) = users.iter().find(|user| is_read || !containers.contains(&user.id)) {
             return Err(Error::InUse { image: image.clone(), container: user.id.clone() });
         }
         // Counted anew after a refusal.
         let mut usage = self.usage.take().unwrap_or_else(|| self.count_usage());
-        let unneeded = self.unneeded_without(&record, &mut usage);
-        if !unneeded.is_empty() {
+        let unneeded = self.unneeded_without(&record, &users, &mut usage);
+        if !unneeded.is_empty() || !users.is_empty() {
             let mounted = self.mounted()?;
-            if let Some(layer) = unneeded.iter().find(|layer| mounted.contains(layer.as_str())) {
+            if let Some(user) = users.iter().find(|user| mounted.has_container(user)) {
+                return Err(Error::ContainerMounted { container: user.id.clone() });
+            }
+            if let Some(layer) = unneeded.iter().find(|layer| mounted.has_layer(layer)) {
                 return Err(Error::Mounted { layer: layer.clone() });
             }
         }
         self.usage = Some(usage);
         self.removed_layers.extend(unneeded);
+        self.containers.remove(|it| it.image.as_ref() == Some(image));
+        self.removed_containers.extend(users.iter().map(|user| user.id.clone()));
         self.images.remove(|it| it.id == *image);
         match self.copied.iter().position(|copied| copied == image) {
             Some(at) => drop(self.copied.swap_remove(at)),
@@ -163,8 +227,8 @@ impl Transaction<'_> {
             return Ok(());
         }
         match self.change() {
-            Ok(records) => {
-                self.finish(records);
+            Ok((records, containers)) => {
+                self.finish(records, containers);
                 Ok(())
             }
             Err(error) => {
@@ -176,16 +240,26 @@ impl Transaction<'_> {
         }
     }
 
-    fn change(&mut self) -> Result<Records, Error> {
+    /// Containers go before their image: one without its image would be a broken container, an
+    /// image without containers is an image. Whoever dies in between leaves the image.
+    fn change(&mut self) -> Result<(Records, Loaded<Containers>), Error> {
         let images = self.removed_images.iter().chain(&self.copied).cloned().collect();
-        let intent = Intent { layers: self.removed_layers.clone(), images };
-        if !intent.layers.is_empty() || !intent.images.is_empty() {
+        let intent = Intent {
+            layers: self.removed_layers.clone(),
+            images,
+            containers: self.removed_containers.clone(),
+        };
+        if !intent.layers.is_empty() || !intent.images.is_empty() || !intent.containers.is_empty() {
             self.trash.intend(&self.tree, &intent)?;
         }
         let items = self.copy_items()?;
+        let containers = self.save_containers()?;
         let images = self.save_images(items.as_ref())?;
         for image in &self.removed_images {
             self.trash.take_image(&self.tree, image)?;
+        }
+        for container in &self.removed_containers {
+            self.trash.take_container(&self.tree, &self.inner.options.run_root, container)?;
         }
         let layers = self.inner.remove_layers(
             &self.locks.layers,
@@ -193,7 +267,18 @@ impl Transaction<'_> {
             &self.removed_layers,
             (&self.tree, &mut self.trash),
         )?;
-        Ok(Records { layers, images })
+        Ok((Records { layers, images }, containers))
+    }
+
+    /// Writes the containers' records, if any were removed.
+    fn save_containers(&self) -> Result<Loaded<Containers>, Error> {
+        match &self.locks.containers {
+            ContainersLock::Write(held) if self.containers.is_changed() => {
+                let (place, edit) = (&self.inner.runtime.containers, self.containers.clone());
+                place.save(held, &self.current.containers, edit, self.inner.durable())
+            }
+            _ => Ok(self.current.containers.clone()),
+        }
     }
 
     /// Writes the images' records and moves their data items into place.
@@ -209,10 +294,10 @@ impl Transaction<'_> {
     }
 
     /// Releases the locks, and only then makes the new snapshot and deletes what is in the trash.
-    pub(super) fn finish(self, primary: Records) {
+    pub(super) fn finish(self, primary: Records, containers: Loaded<Containers>) {
         let Self { locks, inner, current, trash, .. } = self;
         drop(locks);
-        inner.remember(inner.current(primary, current.containers, current.additional));
+        inner.remember(inner.current(primary, containers, current.additional));
         drop(trash);
     }
 
@@ -225,14 +310,21 @@ impl Transaction<'_> {
         let removed: HashSet<&LayerId> = self.removed_layers.iter().collect();
         let layers = self.current.primary.layers.records();
         let layers = layers.filter(|layer| !removed.contains(&layer.id));
-        Usage::count(layers, self.images.records(), self.current.containers.records())
+        Usage::count(layers, self.images.records(), self.containers.records())
     }
 
-    /// Layers that nobody needs when this image is gone, children before their parents.
-    fn unneeded_without(&self, image: &Record<ImageRecord>, usage: &mut Usage) -> Vec<LayerId> {
+    /// Layers that nobody needs when this image and these containers are gone, children before
+    /// their parents.
+    fn unneeded_without(
+        &self,
+        image: &Record<ImageRecord>,
+        containers: &[Record<ContainerRecord>],
+        usage: &mut Usage,
+    ) -> Vec<LayerId> {
         let mut unneeded = Vec::new();
-        usage::tops(image).for_each(|top| usage.release(top));
-        for top in usage::tops(image) {
+        let tops = || containers.iter().map(|it| &it.layer).chain(usage::tops(image));
+        tops().for_each(|top| usage.release(top));
+        for top in tops() {
             let mut next = Some(top.clone());
             while let Some(layer) = next.take() {
                 let stored = self.current.snapshot.layer(&layer).filter(|stored| !stored.read_only);
@@ -248,12 +340,12 @@ impl Transaction<'_> {
         unneeded
     }
 
-    fn mounted(&mut self) -> Result<&HashSet<String>, Error> {
+    fn mounted(&mut self) -> Result<&Mounted, Error> {
         let mounted = match self.mounted.take() {
             Some(mounted) => mounted,
             None => mounts::mounted(
                 &self.inner.runtime,
-                &self.inner.options.graph_root,
+                &self.inner.options,
                 &self.locks.layers,
                 &self.cancel,
             )?,

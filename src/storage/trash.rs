@@ -1,13 +1,15 @@
-//! Taking layers and images out of the store in no time, and deleting them later.
+//! Taking layers, images and containers out of the store in no time, and deleting them later.
 //!
 //! Under the store's locks things are only renamed into temporary directories; these are deleted
 //! when the [`Trash`] is dropped, which is to be after the locks are released.
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::dir::Dir;
-use super::overlay::{IMAGES, LAYERS, Tree};
+use super::overlay::{CONTAINERS, IMAGES, LAYERS, Tree};
 use super::tempdir::{Area, TempDir};
 use super::tree;
 use crate::image::{ImageId, LayerId};
@@ -26,6 +28,8 @@ const INTENT_LIMIT_BYTES: u64 = 64 << 20;
 pub(super) struct Intent {
     pub(super) layers: Vec<LayerId>,
     pub(super) images: Vec<ImageId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) containers: Vec<String>,
 }
 
 impl Intent {
@@ -97,6 +101,27 @@ impl Trash {
         self.take_file(at, &format!("{IMAGES}/{image}"))
     }
 
+    /// Discards a container's directories, in which its owner and the runtime had their files, as far
+    /// as they are there. The one below the run root is deleted at once: it is on another file
+    /// system, and has a handful of files.
+    pub(super) fn take_container(
+        &mut self,
+        at: &Tree,
+        run_root: &Path,
+        container: &str,
+    ) -> Result<(), Error> {
+        // An ID is a text of a record; one that is not a name has no directories.
+        if !is_plain_name(container) {
+            return Ok(());
+        }
+        self.take_file(at, &format!("{CONTAINERS}/{container}"))?;
+        match Dir::open(&run_root.join(CONTAINERS)) {
+            Ok(directory) => tree::delete(&directory, container),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Leaves word of what is being deleted.
     pub(super) fn intend(&mut self, at: &Tree, intent: &Intent) -> Result<(), Error> {
         let directory = self.files(at)?.open()?;
@@ -132,6 +157,11 @@ impl Trash {
             none => Ok(none.insert(TempDir::create(&at.layers, Area::Files)?)),
         }
     }
+}
+
+/// Whether a text is the name of an entry of a directory.
+fn is_plain_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '\0'])
 }
 
 /// Whether a text can be the name of a symbolic link in `l/`; tools make 26 characters of Base32.

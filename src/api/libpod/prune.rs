@@ -18,7 +18,8 @@ pub(crate) struct PruneQuery {
     /// Not only dangling images: all that no container uses.
     #[param(required = false)]
     all: bool,
-    /// Accepted; containers of other tools are not removed, so their images are kept.
+    /// Also images that only containers of other tools than Podman use, with the containers. Those
+    /// that run are kept with their images.
     #[param(required = false)]
     external: bool,
     /// Accepted; there is no build cache.
@@ -53,9 +54,9 @@ pub(crate) async fn prune(
 ) -> Result<Response, ApiError> {
     // Whatever is wrong with the request is a 500 here.
     let fault = |error: ApiError| error.status(StatusCode::INTERNAL_SERVER_ERROR);
-    let PruneQuery { all, external: _, buildcache: _ } = query.map_err(fault)?.params;
+    let PruneQuery { all, external, buildcache: _ } = query.map_err(fault)?.params;
     let PruneFilters { filters, all: filtered } = filters?;
-    let options = PruneOptions { all: filtered.unwrap_or(all), filters };
+    let options = PruneOptions { all: filtered.unwrap_or(all), external, filters };
     let images = engine.prune(options).await.map_err(|error| fault(error.into()))?;
     Ok(wire::ok(&images.into_iter().map(Pruned::from).collect::<Vec<_>>()))
 }

@@ -20,7 +20,8 @@ pub(crate) struct RemoveQuery {
     /// Without `images`: every image.
     #[param(required = false)]
     all: bool,
-    /// Remove containers that use an image, and images that have several names by their ID.
+    /// Remove containers that use an image and do not run, and images that have several names by
+    /// their ID.
     #[param(required = false)]
     force: bool,
     /// An unknown image is no error.

@@ -14,7 +14,8 @@ use crate::engine::RemoveOptions;
 #[into_params(parameter_in = Query)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct RemoveOneQuery {
-    /// Remove containers that use the image, and an image that has several names by its ID.
+    /// Remove containers that use the image and do not run, and an image that has several names by
+    /// its ID.
     #[param(required = false)]
     force: bool,
     /// An unknown image is no error.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::engine::{Error, ErrorKind};
+use crate::storage::record::ContainerRecord;
 use crate::sys::Canceled;
 use crate::{container, layer, registry, storage};
 
@@ -13,6 +14,7 @@ pub(super) fn storage(error: storage::Error) -> Error {
     use storage::Error as E;
     let kind = match &error {
         E::InUse { container, .. } => return in_use(container),
+        E::ContainerMounted { container } => return in_use_by_mounted(container),
         E::Canceled(_) => ErrorKind::Canceled,
         E::ImageNotKnown { .. } => ErrorKind::NoSuchImage,
         E::MissingLayer { .. } | E::Layer(_) => ErrorKind::BadArchive,
@@ -84,10 +86,24 @@ pub(super) fn in_use(container: &str) -> Error {
         .context(format!("image used by {container}"))
 }
 
-/// As [`in_use`], where the advice of the tools has been followed and does not help.
-pub(super) fn in_use_despite_force(container: &str) -> Error {
+/// As [`in_use`], where the advice of the tools has been followed and does not help: the container
+/// must stay.
+pub(super) fn in_use_despite_force(
+    container: &ContainerRecord,
+    obstacle: &container::Obstacle,
+) -> Error {
+    let name = container.names.first().unwrap_or(&container.id);
     Error::new(ErrorKind::InUse, "image is in use by a container")
-        .with_advice("containers are not removed here, remove it with the tool that made it")
+        .with_advice(format!(
+            "container {name} is not removed ({obstacle}), remove it with the tool that made it"
+        ))
+        .context(format!("image used by {}", container.id))
+}
+
+/// As [`in_use`], for a container whose layer or files are mounted.
+fn in_use_by_mounted(container: &str) -> Error {
+    Error::new(ErrorKind::InUse, "image is in use by a container")
+        .with_advice("the container is mounted, unmount or remove it with the tool that made it")
         .context(format!("image used by {container}"))
 }
 

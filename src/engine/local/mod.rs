@@ -6,6 +6,7 @@
 
 mod changes;
 mod commit;
+mod containers;
 mod disk_usage;
 mod events;
 mod facts;
@@ -53,7 +54,7 @@ use super::{
 use crate::events::{ImageAction, LogError};
 use crate::image::{Login, ShortNames};
 use crate::registry;
-use crate::storage::{Snapshot, Store, StoredImage, Transaction};
+use crate::storage::{Error as StorageError, Snapshot, Store, StoredImage, Transaction};
 use crate::sys::Cancel;
 use crate::task::{self, Class, Tasks};
 pub use events::EventBackend;
@@ -120,7 +121,16 @@ impl Shared {
         cancel: &Cancel,
         change: impl FnOnce(&Library<'_>, &mut Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut transaction = self.store.begin(cancel).map_err(failure::storage)?;
+        self.transact(self.store.begin(cancel), change)
+    }
+
+    /// As [`Shared::transaction`], in one that is begun already.
+    fn transact<T>(
+        &self,
+        begun: Result<Transaction<'_>, StorageError>,
+        change: impl FnOnce(&Library<'_>, &mut Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut transaction = begun.map_err(failure::storage)?;
         let snapshot = transaction.view().clone();
         let changed = change(&self.library(&snapshot), &mut transaction)?;
         transaction.commit().map_err(failure::storage)?;

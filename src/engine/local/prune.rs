@@ -6,14 +6,18 @@
 //! filters after each round, and gives up at the first image it cannot remove; here what is in use
 //! is kept and the rest goes on.
 //!
+//! Containers of other tools than Podman go with their image if that is asked for and they do not run.
+//! Their owners are asked once, at the beginning.
+//!
 //! Many images go in one transaction. So neither does every image cost a write of all records, nor
 //! does anybody wait for the whole prune.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::containers::Cleared;
 use super::filter::{Candidate, Filters};
 use super::library::Library;
-use super::{Shared, failure};
+use super::{Shared, failure, filter};
 use crate::engine::{Event, Filter, PruneOptions, PrunedImage, Result};
 use crate::events::ImageAction;
 use crate::image::ImageId;
@@ -35,12 +39,21 @@ pub(super) fn prune(
     cancel: &Cancel,
 ) -> Result<Vec<PrunedImage>> {
     // All documents are read here, without locks, and most prunes end here.
-    let library = shared.library(&shared.snapshot(cancel)?);
-    let mut pruning = Pruning::begin(&library, options)?;
+    let snapshot = shared.snapshot(cancel)?;
+    let library = shared.library(&snapshot);
+    let cleared = match options.external {
+        true => Cleared::foreign(shared, snapshot.containers(), cancel)?,
+        false => Cleared::default(),
+    };
+    let mut pruning = Pruning::begin(&library, options, cleared)?;
     let mut more = !pruning.victims(&library).is_empty();
     while more {
         cancel.check().map_err(failure::canceled)?;
-        more = shared.transaction(cancel, |_, transaction| pruning.batch(shared, transaction))?;
+        let begun = match pruning.cleared.ids().is_empty() {
+            true => shared.store.begin(cancel),
+            false => shared.store.begin_with_containers(cancel),
+        };
+        more = shared.transact(begun, |_, transaction| pruning.batch(shared, transaction))?;
         shared.events.tell_all(&std::mem::take(&mut pruning.events));
     }
     Ok(pruning.removed)
@@ -59,18 +72,25 @@ enum When {
 #[derive(Debug)]
 struct Pruning {
     wanted: HashMap<ImageId, When>,
+    /// Containers that may go with their image.
+    cleared: Cleared,
     removed: Vec<PrunedImage>,
     /// To be told when it is certain that the images are gone.
     events: Vec<Event>,
 }
 
 impl Pruning {
-    fn begin(library: &Library<'_>, options: &PruneOptions) -> Result<Self> {
+    fn begin(library: &Library<'_>, options: &PruneOptions, cleared: Cleared) -> Result<Self> {
         // Ours first: what a caller says to the contrary is refused.
-        let own = |key: &str| Filter { key: key.into(), negated: false, value: "false".into() };
-        let mut filters = vec![own("readonly"), own("containers")];
+        let own = |key: &str, value: &str| Filter {
+            key: key.into(),
+            negated: false,
+            value: value.into(),
+        };
+        let containers = if options.external { filter::EXTERNAL } else { "false" };
+        let mut filters = vec![own("readonly", "false"), own("containers", containers)];
         filters.extend(options.filters.iter().cloned());
-        let filters = Filters::compile(library, &filters)?;
+        let filters = Filters::compile_with(library, &filters, cleared.ids())?;
         let relations = library.relations();
         let when = if options.all { When::NotIntermediate } else { When::Dangling };
         let images = library.images().iter().enumerate();
@@ -79,7 +99,7 @@ impl Pruning {
             filters.apply(library, candidate).is_some()
         });
         let wanted = wanted.map(|(_, image)| (image.record.id.clone(), when)).collect();
-        Ok(Self { wanted, removed: Vec::new(), events: Vec::new() })
+        Ok(Self { wanted, cleared, removed: Vec::new(), events: Vec::new() })
     }
 
     /// Wanted images that may go now, in storage order, by their places.
@@ -101,8 +121,10 @@ impl Pruning {
         let mut left = BATCH;
         while left > 0 {
             let snapshot = transaction.view().clone();
-            let done =
-                self.round(&shared.library(&snapshot), left, |image| delete(transaction, image))?;
+            let library = shared.library(&snapshot);
+            let done = self.round(&library, left, |image, cleared| {
+                delete(transaction, image, cleared.ids())
+            })?;
             if done == 0 {
                 return Ok(false);
             }
@@ -116,7 +138,7 @@ impl Pruning {
         &mut self,
         library: &Library<'_>,
         limit: usize,
-        mut delete: impl FnMut(&ImageId) -> Result<bool>,
+        mut delete: impl FnMut(&ImageId, &Cleared) -> Result<bool>,
     ) -> Result<usize> {
         let relations = library.relations();
         let mut victims = self.victims(library);
@@ -125,8 +147,9 @@ impl Pruning {
             let ImageRecord { id, names, .. } = &*library.images()[at].record;
             self.wanted.remove(id);
             let begun = Event::of_image(ImageAction::Remove, id, "");
-            let used = library.snapshot().containers_of(id).next().is_some();
-            if used || !delete(id)? {
+            let mut users = library.snapshot().containers_of(id);
+            let used = users.any(|user| !self.cleared.ids().contains(&user.id));
+            if used || !delete(id, &self.cleared)? {
                 tracing::debug!(image = %id, "in use, not pruned");
                 continue;
             }
@@ -143,12 +166,17 @@ impl Pruning {
     }
 }
 
-fn delete(transaction: &mut Transaction<'_>, image: &ImageId) -> Result<bool> {
-    match transaction.delete_image(image) {
+fn delete(
+    transaction: &mut Transaction<'_>,
+    image: &ImageId,
+    containers: &HashSet<String>,
+) -> Result<bool> {
+    match transaction.delete_image_and_containers(image, containers) {
         Ok(()) => Ok(true),
         Err(
             StorageError::InUse { .. }
             | StorageError::Mounted { .. }
+            | StorageError::ContainerMounted { .. }
             | StorageError::ReadOnly { .. },
         ) => Ok(false),
         Err(error) => Err(failure::storage(error)),
@@ -163,12 +191,16 @@ mod tests {
     use super::*;
     use crate::image::LayerId;
 
+    fn begin(library: &Library<'_>, options: &PruneOptions) -> Result<Pruning> {
+        Pruning::begin(library, options, Cleared::default())
+    }
+
     /// Prunes in memory; the removed images, by the seed of their IDs.
     fn pruned(store: &mut MadeUp, options: &PruneOptions, limit: usize) -> Vec<ImageId> {
-        let mut pruning = Pruning::begin(&store.library(), options).unwrap();
+        let mut pruning = begin(&store.library(), options).unwrap();
         loop {
             let mut gone = Vec::new();
-            let deleted = |id: &ImageId| {
+            let deleted = |id: &ImageId, _: &Cleared| {
                 gone.push(id.clone());
                 Ok(true)
             };
@@ -254,7 +286,7 @@ mod tests {
         assert_eq!(pruned(&mut store, &by("label", "k=v"), 64), [labeled]);
         let expected = [&named, &images[2], &images[1], &images[0]].map(Clone::clone);
         assert_eq!(pruned(&mut store, &by("id", named.as_str()), 64), expected);
-        let error = Pruning::begin(&store.library(), &by("containers", "true")).unwrap_err();
+        let error = begin(&store.library(), &by("containers", "true")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "specifying \"containers\" filter more than once with different values is not supported"
@@ -267,13 +299,13 @@ mod tests {
         let layer = store.layer("1", None, 5);
         let id = store.plain(&[], &layer, &["a"]);
         let library = store.library();
-        let mut pruning = Pruning::begin(&library, &PruneOptions::default()).unwrap();
-        assert_eq!(pruning.round(&library, 64, |_| Ok(false)).unwrap(), 1);
-        assert_eq!(pruning.round(&library, 64, |_| unreachable!()).unwrap(), 0);
+        let mut pruning = begin(&library, &PruneOptions::default()).unwrap();
+        assert_eq!(pruning.round(&library, 64, |_, _| Ok(false)).unwrap(), 1);
+        assert_eq!(pruning.round(&library, 64, |_, _| unreachable!()).unwrap(), 0);
         assert_eq!(pruning.removed, []);
         // Measured with its layer, its config and its manifest, which is there twice.
-        let mut pruning = Pruning::begin(&library, &PruneOptions::default()).unwrap();
-        pruning.round(&library, 64, |_| Ok(true)).unwrap();
+        let mut pruning = begin(&library, &PruneOptions::default()).unwrap();
+        pruning.round(&library, 64, |_, _| Ok(true)).unwrap();
         let [removed] = &pruning.removed[..] else { panic!("{:?}", pruning.removed) };
         assert_eq!((&removed.id, removed.size_bytes), (&id, library.size(0).unwrap()));
     }

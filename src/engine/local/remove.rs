@@ -2,17 +2,19 @@
 //!
 //! Every reference is handled in a transaction of its own, so that nobody waits for more than one
 //! image, and what failed does not undo what went before it. Podman's rules, with two decisions:
-//! no names means no images unless `all` is set (the API layer sees to it), and containers are
-//! never removed, because their owners keep books about them that we cannot change.
+//! no names means no images unless `all` is set (the API layer sees to it), and containers that run
+//! are not killed: then both they and their image stay.
 
 use std::collections::VecDeque;
 
 use super::library::Library;
 use super::resolve::Lists;
+use super::containers::Cleared;
 use super::{Shared, failure};
 use crate::engine::{Error, ErrorKind, Event, ImageName, RemoveOptions, RemoveReport, Result};
 use crate::events::ImageAction;
 use crate::image::ImageId;
+use crate::storage::record::{ContainerRecord, Record};
 use crate::storage::{StoredImage, Transaction};
 use crate::sys::Cancel;
 
@@ -40,12 +42,12 @@ pub(super) fn remove(
             return Err(failure::canceled(canceled));
         }
         let event = target.event();
-        let done = shared.transaction(cancel, |library, transaction| {
-            step(library, transaction, &target, options)
-        });
+        let mut cleared = Cleared::default();
+        let done = take(shared, &target, options, &mut cleared, cancel);
         let mut parent = None;
         match done {
             Ok(mut step) => {
+                shared.events.tell_all(&cleared.events(step.containers.iter()));
                 shared.events.tell_all(&step.untag_events(&target));
                 begun.extend((!step.skipped).then_some(event));
                 parent = step.parent.take();
@@ -62,6 +64,33 @@ pub(super) fn remove(
         }
     }
     Ok(report)
+}
+
+/// Does one step. The owners of containers that would go with the image are asked in between, while
+/// nothing is locked.
+fn take(
+    shared: &Shared,
+    target: &Target,
+    options: &RemoveOptions,
+    cleared: &mut Cleared,
+    cancel: &Cancel,
+) -> Result<Step> {
+    loop {
+        cancel.check().map_err(failure::canceled)?;
+        // Most removals have nothing to do with containers, and need not keep anybody from them.
+        let begun = match cleared.ids().is_empty() {
+            true => shared.store.begin(cancel),
+            false => shared.store.begin_with_containers(cancel),
+        };
+        let done = shared.transact(begun, |library, transaction| {
+            step(library, transaction, target, options, cleared)
+        })?;
+        match done {
+            Outcome::Done(step) => return Ok(step),
+            // Each round means that somebody has made a container in between.
+            Outcome::Ask(containers) => cleared.ask(shared, &containers, cancel)?,
+        }
+    }
 }
 
 /// One step of a removal: an image, and what it was called by. Without a reference the image
@@ -154,8 +183,18 @@ struct Step {
     deleted: Option<ImageId>,
     /// A parent that may be dangling now.
     parent: Option<ImageId>,
+    /// Containers that went with the image.
+    containers: Vec<String>,
     /// A parent that is needed after all: nobody asked for its removal.
     skipped: bool,
+}
+
+/// What came of a step.
+#[derive(Debug)]
+enum Outcome {
+    Done(Step),
+    /// Nothing yet: these containers would go with the image.
+    Ask(Vec<Record<ContainerRecord>>),
 }
 
 impl Step {
@@ -177,13 +216,14 @@ fn step(
     transaction: &mut Transaction<'_>,
     target: &Target,
     options: &RemoveOptions,
-) -> Result<Step> {
+    cleared: &Cleared,
+) -> Result<Outcome> {
     let Some(at) = library.images().iter().position(|image| image.record.id == target.id) else {
         // Removed before, by an earlier target or by someone else.
-        return Ok(Step { skipped: target.if_dangling, ..Step::default() });
+        return Ok(Outcome::Done(Step { skipped: target.if_dangling, ..Step::default() }));
     };
     if target.if_dangling && !library.relations().is_dangling(at) {
-        return Ok(Step { skipped: true, ..Step::default() });
+        return Ok(Outcome::Done(Step { skipped: true, ..Step::default() }));
     }
     let image = &library.images()[at];
     let record = &image.record;
@@ -197,20 +237,27 @@ fn step(
     {
         let left = record.names.iter().filter(|known| **known != name).cloned().collect();
         transaction.set_names(&record.id, left).map_err(failure::storage)?;
-        return Ok(Step { untagged: vec![name], ..Step::default() });
+        return Ok(Outcome::Done(Step { untagged: vec![name], ..Step::default() }));
     }
-    if let Some(container) = library.snapshot().containers_of(&record.id).next() {
-        return Err(match options.force {
-            true => failure::in_use_despite_force(&container.id),
-            false => failure::in_use(&container.id),
-        });
+    let containers = || library.snapshot().containers_of(&record.id);
+    if let Some(container) = containers().next().filter(|_| !options.force) {
+        return Err(failure::in_use(&container.id));
+    }
+    let unasked = containers().filter(|it| !cleared.ids().contains(&it.id));
+    let unasked: Vec<_> = unasked.cloned().collect();
+    if !unasked.is_empty() {
+        return Ok(Outcome::Ask(unasked));
     }
     let relations = library.relations();
     let deleted = (!relations.has_children(at)).then(|| record.id.clone());
     let parent = relations.parent(at).filter(|_| !options.no_prune);
     let parent = parent.map(|parent| library.images()[parent].record.id.clone());
-    transaction.delete_image(&record.id).map_err(failure::storage)?;
-    Ok(Step { untagged: record.names.clone(), deleted, parent, skipped: false })
+    let gone = containers().map(|container| container.id.clone()).collect();
+    transaction
+        .delete_image_and_containers(&record.id, cleared.ids())
+        .map_err(failure::storage)?;
+    let untagged = record.names.clone();
+    Ok(Outcome::Done(Step { untagged, deleted, parent, containers: gone, skipped: false }))
 }
 
 /// The name to take from an image that has none or several, or `None` if the whole image goes.

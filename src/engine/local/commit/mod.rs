@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::resolve::Lists;
-use super::{Shared, failure, load, tagging};
-use crate::container::{self, Books, Settings};
+use super::{Shared, containers, failure, load, tagging};
+use crate::container::{self, Settings};
 use crate::engine::{
     CommitFormat, CommitOptions, CommitReport, Error, ErrorKind, Event, Progress, Result,
 };
@@ -42,10 +42,7 @@ pub(super) fn commit(
     let container = lookup::container(&snapshot, &options.container)?;
     let id = container.id.as_str();
     let store = &shared.store;
-    let books = Books {
-        graph_root: store.options().graph_root.clone(),
-        run_root: store.options().run_root.clone(),
-    };
+    let books = containers::books(shared);
     let known = books.container(id, cancel).map_err(failure::container)?;
     config::check(&known.settings)?;
     let name = target(shared, &snapshot, options)?;
@@ -108,14 +105,7 @@ fn event(container: &storage::record::ContainerRecord, settings: Settings) -> Ev
         Settings::Buildah(known) => (known.image, String::new(), BTreeMap::new()),
         Settings::Runtime(_) | Settings::Unknown => Default::default(),
     };
-    Event {
-        id: container.id.clone(),
-        name: container.names.first().cloned().unwrap_or_default(),
-        image,
-        pod_id,
-        attributes,
-        ..Event::now("container", "commit")
-    }
+    Event { image, pod_id, attributes, ..containers::event(container, "commit") }
 }
 
 /// The name that the image is to have: the one under which a local image is found, or else a new one.

@@ -6,6 +6,8 @@
 mod glob;
 pub(super) mod until;
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use self::glob::Glob;
@@ -16,6 +18,9 @@ use super::stored_name::StoredName;
 use crate::engine::{Error, ErrorKind, Filter, Result};
 use crate::image::Reference;
 use crate::storage::StoredImage;
+
+/// Value of `containers`: images without containers, or only with those of other tools.
+pub(super) const EXTERNAL: &str = "external";
 
 /// Filters that were understood, with everything looked up that they name.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ enum Test {
     CreatedAfter(Timestamp),
     CreatedBefore(Timestamp),
     HasContainers(bool),
+    /// Has no containers but these.
+    HasOnlyContainers(HashSet<String>),
     Dangling(bool),
     Intermediate(bool),
     ReadOnly(bool),
@@ -62,8 +69,25 @@ pub(super) struct Candidate<'a> {
 impl Filters {
     /// Understands `filters`. Names in them are looked up, and durations count from now.
     pub(super) fn compile(library: &Library<'_>, filters: &[Filter]) -> Result<Self> {
+        Self::compile_all(library, filters, None)
+    }
+
+    /// As [`Filters::compile`], for one who knows which containers are those of other tools.
+    pub(super) fn compile_with(
+        library: &Library<'_>,
+        filters: &[Filter],
+        external: &HashSet<String>,
+    ) -> Result<Self> {
+        Self::compile_all(library, filters, Some(external))
+    }
+
+    fn compile_all(
+        library: &Library<'_>,
+        filters: &[Filter],
+        external: Option<&HashSet<String>>,
+    ) -> Result<Self> {
         let mut compiled = Self { tests: Vec::new(), wanted: Vec::new(), unwanted: Vec::new() };
-        let mut once = Once::default();
+        let mut once = Once { values: Vec::new(), external };
         for Filter { key, negated, value } in filters {
             if key == "reference" {
                 let list = if *negated { &mut compiled.unwanted } else { &mut compiled.wanted };
@@ -115,17 +139,20 @@ fn answers(name: &str, question: &Reference) -> bool {
 }
 
 /// Keys that may be repeated only with the same value.
-#[derive(Default)]
-struct Once(Vec<(String, String)>);
+struct Once<'a> {
+    values: Vec<(String, String)>,
+    /// Containers of other tools, for who knows them.
+    external: Option<&'a HashSet<String>>,
+}
 
-impl Once {
+impl Once<'_> {
     fn check(&mut self, key: &str, value: &str) -> Result<()> {
-        if self.0.iter().any(|(known, other)| known == key && other != value) {
+        if self.values.iter().any(|(known, other)| known == key && other != value) {
             return Err(bad(format!(
                 "specifying {key:?} filter more than once with different values is not supported"
             )));
         }
-        self.0.push((key.to_owned(), value.to_owned()));
+        self.values.push((key.to_owned(), value.to_owned()));
         Ok(())
     }
 
@@ -147,18 +174,24 @@ fn bad(text: impl Into<String>) -> Error {
 }
 
 impl Test {
-    fn compile(library: &Library<'_>, key: &str, value: &str, once: &mut Once) -> Result<Self> {
+    fn compile(
+        library: &Library<'_>,
+        key: &str,
+        value: &str,
+        once: &mut Once<'_>,
+    ) -> Result<Self> {
         Ok(match key {
             "after" | "since" => Self::CreatedAfter(created(library, key, value)?),
             "before" => Self::CreatedBefore(created(library, key, value)?),
             "until" => Self::CreatedBefore(until::parse(value, library.now())?),
             "containers" => {
                 once.check(key, value)?;
-                match value {
-                    "true" => Self::HasContainers(true),
-                    "false" => Self::HasContainers(false),
+                match (value, once.external) {
+                    ("true", _) => Self::HasContainers(true),
+                    ("false", _) => Self::HasContainers(false),
+                    (EXTERNAL, Some(external)) => Self::HasOnlyContainers(external.clone()),
                     // Podman knows which containers are its own, but does not tell its list.
-                    "external" => {
+                    (EXTERNAL, None) => {
                         let text = "libimage error: external containers filter without callback";
                         return Err(bad(text));
                     }
@@ -197,6 +230,9 @@ impl Test {
             Self::CreatedBefore(time) => record.created < *time,
             Self::HasContainers(wanted) => {
                 library.snapshot().containers_of(&record.id).next().is_some() == *wanted
+            }
+            Self::HasOnlyContainers(known) => {
+                library.snapshot().containers_of(&record.id).all(|it| known.contains(&it.id))
             }
             Self::Dangling(wanted) => relations.is_dangling(at) == *wanted,
             Self::Intermediate(wanted) => relations.is_intermediate(at) == *wanted,
