@@ -88,10 +88,10 @@ impl Processes {
         Ok(found)
     }
 
-    /// A process in a control group that is named after the container.
+    /// The first process in a control group that is named after the container.
     fn of_container(&self, id: &str) -> Option<i64> {
         let named = |groups: &str| !id.is_empty() && groups.contains(id);
-        self.groups.iter().find(|(_, groups)| named(groups)).map(|(pid, _)| *pid)
+        self.groups.iter().filter(|(_, groups)| named(groups)).map(|(pid, _)| *pid).min()
     }
 
     /// A process where the layer is mounted, as the upper directory of an overlay or at its place.
@@ -137,7 +137,9 @@ impl Books {
             .or_else(|| {
                 let status = podman.as_ref()?;
                 let pod = || status.is_infra.then(|| status.settings.pod_id.clone());
-                pod().map(Obstacle::Pod).or_else(|| status.dependent.clone().map(Obstacle::Dependent))
+                pod()
+                    .map(Obstacle::Pod)
+                    .or_else(|| status.dependent.clone().map(Obstacle::Dependent))
             });
         Ok(match obstacle {
             Some(obstacle) => Standing::Busy(obstacle),

@@ -60,7 +60,7 @@ fn change(store: &Store, container: &str, change: impl FnOnce(&Path)) {
 }
 
 /// Everything in the directory of Podman's database.
-fn database(store: &Store) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn database(store: &Store) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(store.root().join("libpod")).unwrap().map(|it| it.unwrap().path());
     let files = entries.filter(|path| path.is_file());
     let mut files: Vec<_> =

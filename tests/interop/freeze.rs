@@ -19,15 +19,15 @@ use crate::support::{Layer, Server, Store};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A container with a process that writes the same numbers to two files, first to `a`, then to `z`.
-struct Running {
-    id: String,
+pub(crate) struct Running {
+    pub(crate) id: String,
     group: PathBuf,
     process: Child,
 }
 
 impl Running {
-    fn start(store: &Store) -> Self {
-        let image = store.inspect("base")["Id"].as_str().unwrap().to_owned();
+    pub(crate) fn start(store: &Store, image: &str) -> Self {
+        let image = store.inspect(image)["Id"].as_str().unwrap().to_owned();
         let id = store.storage(["create-container", "--name", "running", &image]);
         let id = id.lines().next().unwrap().trim().to_owned();
         let layer = store.records("overlay-containers/containers.json")[0]["layer"].clone();
@@ -51,6 +51,12 @@ impl Running {
         fs::write(userdata.join("pidfile"), process.id().to_string()).unwrap();
         until("the process writes", || root.join("z").exists());
         Self { id, group, process }
+    }
+
+    /// Puts the process elsewhere; the group stays.
+    pub(crate) fn leave_group(&self) {
+        let above = self.group.parent().unwrap().join("cgroup.procs");
+        fs::write(above, self.process.id().to_string()).unwrap();
     }
 
     fn is_frozen(&self) -> bool {
@@ -121,7 +127,7 @@ fn last(root: &Path, name: &str) -> u64 {
 #[test]
 fn a_paused_container_is_committed_at_one_moment() {
     let (store, server) = store();
-    let running = Running::start(&store);
+    let running = Running::start(&store, "base");
     for number in 0..3 {
         commit(&server, &format!("container=running&pause=true&repo=moment&tag={number}"));
         until("the container goes on", || !running.is_frozen());
@@ -162,7 +168,7 @@ fn stuck(store: &Store, server: &Server, running: &Running) -> (FileLock, UnixSt
 #[test]
 fn a_client_that_leaves_thaws() {
     let (store, server) = store();
-    let running = Running::start(&store);
+    let running = Running::start(&store, "base");
     let (lock, stream) = stuck(&store, &server, &running);
     drop(stream);
     until("the container goes on", || !running.is_frozen());
@@ -176,7 +182,7 @@ fn a_client_that_leaves_thaws() {
 #[test]
 fn a_daemon_that_died_thaws_when_it_starts_again() {
     let (store, server) = store();
-    let running = Running::start(&store);
+    let running = Running::start(&store, "base");
     let (lock, mut stream) = stuck(&store, &server, &running);
     server.kill();
     assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);

@@ -14,6 +14,7 @@ mod crash;
 mod directories;
 mod download;
 mod events;
+mod force;
 mod formats;
 mod freeze;
 mod import;

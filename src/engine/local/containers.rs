@@ -9,7 +9,7 @@
 //! `podman rm` takes it out. Containers that hold others together are not removed: Podman would not
 //! do that either, or take the whole pod.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::{Shared, failure};
 use crate::container::{Books, PodmanSettings, Processes, Standing};
@@ -107,7 +107,6 @@ pub(super) fn event(container: &ContainerRecord, action: &str) -> Event {
     Event {
         id: container.id.clone(),
         name: container.names.first().cloned().unwrap_or_default(),
-        attributes: BTreeMap::new(),
         ..Event::now("container", action)
     }
 }

@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 
+use super::containers::Cleared;
 use super::library::Library;
 use super::resolve::Lists;
-use super::containers::Cleared;
 use super::{Shared, failure};
 use crate::engine::{Error, ErrorKind, Event, ImageName, RemoveOptions, RemoveReport, Result};
 use crate::events::ImageAction;
@@ -253,9 +253,7 @@ fn step(
     let parent = relations.parent(at).filter(|_| !options.no_prune);
     let parent = parent.map(|parent| library.images()[parent].record.id.clone());
     let gone = containers().map(|container| container.id.clone()).collect();
-    transaction
-        .delete_image_and_containers(&record.id, cleared.ids())
-        .map_err(failure::storage)?;
+    transaction.delete_image_and_containers(&record.id, cleared.ids()).map_err(failure::storage)?;
     let untagged = record.names.clone();
     Ok(Outcome::Done(Step { untagged, deleted, parent, containers: gone, skipped: false }))
 }

@@ -45,7 +45,10 @@ enum Test {
     ManifestList(bool),
     IdPrefix(String),
     DigestPrefix(String),
-    Label { key: String, value: String },
+    Label {
+        key: String,
+        value: String,
+    },
 }
 
 /// A value of `reference`.
@@ -174,12 +177,7 @@ fn bad(text: impl Into<String>) -> Error {
 }
 
 impl Test {
-    fn compile(
-        library: &Library<'_>,
-        key: &str,
-        value: &str,
-        once: &mut Once<'_>,
-    ) -> Result<Self> {
+    fn compile(library: &Library<'_>, key: &str, value: &str, once: &mut Once<'_>) -> Result<Self> {
         Ok(match key {
             "after" | "since" => Self::CreatedAfter(created(library, key, value)?),
             "before" => Self::CreatedBefore(created(library, key, value)?),
