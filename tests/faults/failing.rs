@@ -83,6 +83,11 @@ fn while_removing() {
 }
 
 #[test]
+fn while_removing_an_image_with_its_containers() {
+    failing(Operation::RemoveUsed);
+}
+
+#[test]
 fn while_pruning() {
     failing(Operation::Prune);
 }

@@ -67,6 +67,11 @@ fn while_removing() {
 }
 
 #[test]
+fn while_removing_an_image_with_its_containers() {
+    killed(Operation::RemoveUsed);
+}
+
+#[test]
 fn while_pruning() {
     killed(Operation::Prune);
 }

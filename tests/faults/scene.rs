@@ -1,7 +1,10 @@
 //! A small store, what can be done to it, and what may be left of that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
+
+use serde_json::Value;
 
 use crate::strace::{Call, Tracer, calls};
 use crate::support::check::check;
@@ -14,6 +17,7 @@ pub(crate) type Images = BTreeMap<String, BTreeSet<String>>;
 
 const KEPT: &str = "localhost/kept:1";
 const DOOMED: &str = "localhost/doomed:1";
+const USED: &str = "localhost/used:1";
 const NEW: &str = "localhost/new:1";
 
 /// Something that writes.
@@ -25,6 +29,8 @@ pub(crate) enum Operation {
     Tag,
     Untag,
     Remove,
+    /// With its containers.
+    RemoveUsed,
     Prune,
 }
 
@@ -49,11 +55,15 @@ impl Scene {
         for (names, layers) in [
             (&[KEPT][..], vec![base.clone()]),
             (&[DOOMED], vec![base.clone(), own("doomed")]),
+            (&[USED], vec![base.clone(), own("used")]),
             (&[], vec![base, own("dangling"), own("twice")]),
         ] {
             client.load_bytes(DockerArchive::new(names, &layers).build()).expect(200);
         }
         assert!(server.stop().success());
+        for (name, image) in [("one", USED), ("two", USED), ("other", KEPT)] {
+            template.buildah(["from", "--name", name, image]);
+        }
         let mut scene = Self {
             operation,
             template,
@@ -125,6 +135,7 @@ impl Scene {
         let alive = DockerArchive::new(&["localhost/alive:1"], &[Layer::files(&[("a", b"a")])]);
         client.load_bytes(alive.build()).expect(200);
         assert!(server.stop().success());
+        assert_containers(store, &found, what);
         let problems = check(&store.root(), &store.runroot());
         assert!(problems.is_empty(), "{what}: the store is damaged:\n{}", problems.join("\n"));
         sorted(&found) == sorted(&self.after)
@@ -147,9 +158,29 @@ impl Operation {
                 client.try_post(&format!("/images/{doomed}/untag?repo=localhost/doomed&tag=1"))
             }
             Self::Remove => client.try_delete(&format!("/images/{doomed}?force=true")),
+            Self::RemoveUsed => client.try_delete(&format!("/images/{}?force=true", escape(USED))),
             Self::Prune => client.try_post("/images/prune?all=true"),
         }
     }
+}
+
+/// Containers are there with their image and their directory, or are gone with it; whose image is
+/// gone is gone.
+fn assert_containers(store: &Store, images: &Images, what: &str) {
+    let records = store.records("overlay-containers/containers.json");
+    let mut known: Vec<&str> = records.iter().map(|it| it["id"].as_str().unwrap()).collect();
+    known.sort_unstable();
+    let names = |record: &Value| strings(&record["names"]);
+    assert!(records.iter().any(|record| names(record) == ["other"]), "{what}");
+    for record in &records {
+        let image = record["image"].as_str().unwrap();
+        assert!(images.contains_key(image), "{what}: {:?} without its image", names(record));
+    }
+    let entries = fs::read_dir(store.root().join("overlay-containers")).unwrap();
+    let directories = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut directories: Vec<_> = directories.filter(|name| name.len() == 64).collect();
+    directories.sort();
+    assert_eq!(directories, known, "{what}");
 }
 
 fn base() -> Layer {
