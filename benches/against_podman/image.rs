@@ -72,7 +72,8 @@ pub(crate) fn write(path: &Path, percent: u64) -> Image {
     Image { diff_ids, unpacked: layers.iter().map(|(_, length)| length).sum(), files }
 }
 
-fn write_layer(layer: usize, percent: u64, out: &mut impl Write) -> io::Result<()> {
+/// Writes the tar of one layer.
+pub(crate) fn write_layer(layer: usize, percent: u64, out: &mut impl Write) -> io::Result<()> {
     let (small, mean, big, size) = LAYERS[layer];
     let mut data = Data::new(layer as u64 + 1);
     for index in 0..small * percent / 100 {

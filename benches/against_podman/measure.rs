@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tempfile::TempDir;
 
+use crate::commit::{self, Changes};
 use crate::disk::Disk;
 use crate::image::{self, Image, NAME};
 use crate::process;
@@ -19,15 +19,15 @@ use crate::report::{Report, Required, Row, Unit};
 use crate::support::server::{imaged, podman_service};
 use crate::support::{DockerArchive, Layer, Server, Store, tree};
 
-const MIB: f64 = 1_048_576.0;
+pub(crate) const MIB: f64 = 1_048_576.0;
 /// Bytes of a store's disk: the image, and Podman's temporary copy of the archive.
-const DISK: u64 = 6 << 30;
+pub(crate) const DISK: u64 = 6 << 30;
 /// Lists and starts are quick: more of them per round.
 const REPEATS: usize = 8;
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// As it is by default.
     Imaged,
     /// Without waiting for the disk, as Podman does.
@@ -48,54 +48,75 @@ impl Kind {
         }
     }
 
-    fn start(self, store: &Store) -> Server {
+    pub(crate) fn start(self, store: &Store) -> Server {
         let socket = store.path("api.sock");
         Server::spawn(store, &mut self.command(store, &socket), &socket)
     }
 
-    fn add(self, row: &mut Row, value: f64) {
+    pub(crate) fn add(self, row: &mut Row, value: f64) {
         if self == Self::Podman { row.podman.push(value) } else { row.imaged.push(value) }
     }
 }
 
-/// The image and the rules of one run.
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Load and export of a large image.
+    Transfers,
+    /// Commit of a container with many changes.
+    Commits,
+    /// Lists, starts and idle memory on a store of many images.
+    Lists,
+}
+
+/// The rules of one run.
 pub(crate) struct Bench {
-    parent: PathBuf,
-    _dir: TempDir,
-    archive: PathBuf,
-    image: Image,
-    rounds: usize,
-    images: usize,
+    pub(crate) parent: PathBuf,
+    /// Size of image and changes, in percent.
+    pub(crate) percent: u64,
+    pub(crate) rounds: usize,
+    pub(crate) images: usize,
 }
 
 impl Bench {
-    /// Makes the image's archive.
-    pub(crate) fn new(parent: &Path, percent: u64, rounds: usize, images: usize) -> Self {
-        let dir = tempfile::Builder::new().prefix("imaged-bench-").tempdir_in(parent).unwrap();
-        let archive = dir.path().join("image.tar");
-        eprintln!("making the image");
-        let image = image::write(&archive, percent);
-        eprintln!("{} files, {} bytes unpacked", image.files, image.unpacked);
-        Self { parent: parent.to_owned(), _dir: dir, archive, image, rounds, images }
-    }
-
-    /// Measures everything.
-    pub(crate) fn run(&self) -> Report {
-        let mut rows = self.transfers();
-        rows.extend(self.many_images());
-        let setting = json!({
+    /// Measures these parts.
+    pub(crate) fn run(&self, parts: &[Part]) -> Report {
+        let dir = tempfile::Builder::new().prefix("imaged-bench-").tempdir_in(&self.parent);
+        let dir = dir.unwrap();
+        let mut setting = json!({
             "podman": crate::support::tool::run(Command::new("podman").arg("--version")),
             "processors": thread::available_parallelism().unwrap().get(),
             "rounds": self.rounds,
-            "files": self.image.files,
-            "unpacked": self.image.unpacked,
-            "images": self.images,
         });
+        let mut rows = Vec::new();
+        for part in parts {
+            match part {
+                Part::Transfers => {
+                    let archive = dir.path().join("image.tar");
+                    eprintln!("making the image");
+                    let image = image::write(&archive, self.percent);
+                    eprintln!("{} files, {} bytes unpacked", image.files, image.unpacked);
+                    setting["files"] = image.files.into();
+                    setting["unpacked"] = image.unpacked.into();
+                    rows.extend(self.transfers(&archive, &image));
+                    fs::remove_file(&archive).unwrap();
+                }
+                Part::Commits => {
+                    let changes = Changes::new(&dir.path().join("changes.tar"), self.percent);
+                    setting["changed"] = changes.length().into();
+                    rows.extend(commit::commits(&self.parent, &changes, self.rounds));
+                }
+                Part::Lists => {
+                    setting["images"] = self.images.into();
+                    rows.extend(self.many_images());
+                }
+            }
+        }
         Report { setting, rows }
     }
 
     /// Load and export of the whole image, on a fresh disk each.
-    fn transfers(&self) -> Vec<Row> {
+    fn transfers(&self, archive: &Path, image: &Image) -> Vec<Row> {
         let mut load = Row::new("load, docker-archive", Unit::Time, Required::Ratio(3.0));
         let mut no_sync = Row::new("  with --sync none", Unit::Time, Required::Nothing);
         let mut durable = Row::new("  until all is on disk", Unit::Time, Required::Nothing);
@@ -116,16 +137,15 @@ impl Bench {
                 let store = Store::new_in(disk.path());
                 let server = kind.start(&store);
                 disk.sync();
-                warm(&self.archive);
+                warm(archive);
                 let (before, empty) = (disk.written(), disk.used());
                 let start = Instant::now();
-                let (names, most) =
-                    process::peak(server.pid(), || server.client().load(&self.archive));
+                let (names, most) = process::peak(server.pid(), || server.client().load(archive));
                 let answered = nanoseconds(start);
                 disk.sync();
                 let synced = nanoseconds(start);
                 assert_eq!(names, [NAME]);
-                assert_eq!(store.diff_ids(NAME), self.image.diff_ids);
+                assert_eq!(store.diff_ids(NAME), image.diff_ids);
                 if kind == Kind::ImagedNoSync {
                     no_sync.imaged.push(answered);
                     continue;
@@ -138,13 +158,13 @@ impl Bench {
                 kind.add(&mut peak, most as f64);
                 let bytes = (disk.written() - before) as f64;
                 kind.add(&mut written, bytes / (disk.used() - empty) as f64);
-                kind.add(&mut of_tars, bytes / self.image.unpacked as f64);
+                kind.add(&mut of_tars, bytes / image.unpacked as f64);
                 thread::sleep(Duration::from_secs(1));
                 kind.add(&mut after, process::resident(server.pid()) as f64);
 
                 let route = format!("/images/{NAME}/get?format=docker-archive");
                 let (beginning, end, length) = fetch(server.socket(), &route);
-                assert!(length > self.image.unpacked, "{length}");
+                assert!(length > image.unpacked, "{length}");
                 kind.add(&mut first, beginning);
                 kind.add(&mut export, end);
             }
@@ -276,7 +296,7 @@ fn fetch(socket: &Path, route: &str) -> (f64, f64, u64) {
 }
 
 /// Both servers begin a round equally often.
-fn in_turn<const N: usize>(round: usize, mut kinds: [Kind; N]) -> [Kind; N] {
+pub(crate) fn in_turn<const N: usize>(round: usize, mut kinds: [Kind; N]) -> [Kind; N] {
     kinds.rotate_left(round % N);
     kinds
 }
@@ -286,6 +306,6 @@ fn warm(archive: &Path) {
     tree::digest(archive);
 }
 
-fn nanoseconds(start: Instant) -> f64 {
+pub(crate) fn nanoseconds(start: Instant) -> f64 {
     start.elapsed().as_nanos() as f64
 }
