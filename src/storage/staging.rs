@@ -74,7 +74,10 @@ impl Store {
         let files = TempDir::create(&tree.layers, Area::Files)?;
         let root = trees.open()?.mkdir(STAGED, 0o700)?.mkdir("diff", ROOT_MODE)?;
         let tar_split = files.open()?.create(STAGED, 0o600)?;
+        let meanwhile =
+            self.inner.durable().then(|| self.inner.early_sync.meanwhile(&tree.overlay));
         let unpacked = unpack(root.fd(), tar_split)?;
+        drop(meanwhile);
         if self.inner.durable() {
             self.inner.early_sync.begin(&tree.overlay, unpacked.diff_size);
         }
