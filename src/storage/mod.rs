@@ -2,8 +2,8 @@
 //!
 //! All of them read and write these directories at the same time, without knowing of each other.
 //! What keeps them apart are locks, the order they are taken in, and marks in the lock files; all of
-//! it has to be exactly as containers/storage does it. Only the overlay driver is supported, and
-//! nothing here mounts, runs or changes containers.
+//! it has to be exactly as containers/storage does it. Only the overlay driver is supported. Nothing
+//! here mounts, runs or makes containers; they are removed, if that is asked for, with their image.
 //!
 //! # On disk
 //!
@@ -20,6 +20,7 @@
 //!   overlay-images/images.json, images.lock
 //!   overlay-images/<image>/<key>    data items: manifests, config
 //!   overlay-containers/containers.json, volatile-containers.json, containers.lock
+//!   overlay-containers/<container>/ files of its owner, also below RUNROOT
 //! RUNROOT/
 //!   overlay-layers/mountpoints.json, mountpoints.lock
 //!   overlay-{layers,containers}/    volatile files and the containers' lock of a transient store
@@ -31,7 +32,7 @@
 //! |---|---|---|
 //! | `layers.lock` | records, directories, links and tar-splits of layers | everything |
 //! | `images.lock` | records and data items of images | everything but opening a layer |
-//! | `containers.lock` | records of containers | the same, shared |
+//! | `containers.lock` | records of containers | the same, shared; alone by who removes some |
 //! | `mountpoints.lock` | mount counts | removal of layers, shared |
 //!
 //! They are taken in this order, those of additional stores right after the primary one's. Readers
@@ -48,6 +49,13 @@
 //! complete, moves the data items into place and saves the images' records. Dying on the way leaves
 //! incomplete layers, which every tool removes, complete ones named in an *intent* file, which we
 //! remove, or temporary directories without a living owner.
+//!
+//! # How an image gets out
+//!
+//! [`Transaction::delete_image`] writes an intent, then the records: those of containers that go along
+//! first, since a container without its image is broken and an image without containers is not. Then
+//! what is on disk is moved out of the way, layers between the two writes of their records. What is
+//! left by one who dies on the way is named in the intent and has no record.
 
 mod atomic;
 mod bigdata;

@@ -20,7 +20,7 @@ pub(crate) fn commit(server: &Server, query: &str) -> String {
 }
 
 /// Manifest or config of an image.
-fn document(store: &Store, image: &str, what: &[&str]) -> Value {
+pub(crate) fn document(store: &Store, image: &str, what: &[&str]) -> Value {
     let reference = store.reference(image);
     let mut command = store.skopeo_command(["inspect", "--raw"]);
     let text = crate::support::tool::run(command.args(what).arg(reference));

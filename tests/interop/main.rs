@@ -31,3 +31,4 @@ mod remote;
 mod search;
 mod several;
 mod sockets;
+mod sqlite;

@@ -1,4 +1,4 @@
-//! Records of `containers.json` and `volatile-containers.json`, which are only read here.
+//! Records of `containers.json` and `volatile-containers.json`, which are only read here, and dropped.
 
 use serde::{Deserialize, Serialize};
 
