@@ -105,7 +105,8 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
     async fn remove(&self, names: Vec<ImageName>, options: RemoveOptions) -> Result<RemoveReport>;
 
     /// Removes every image that nobody uses, and then each parent that became dangling by it.
-    /// Images that are in use are kept, also those of which a container was made meanwhile.
+    /// Images that are in use are kept, also those of which a container was made meanwhile; see the
+    /// options for containers that go along.
     async fn prune(&self, options: PruneOptions) -> Result<Vec<PrunedImage>>;
 
     /// Brings an image from a registry: `name` with a registry or without, with a tag or a digest.

@@ -172,8 +172,11 @@ impl Inner {
             }
         }
         for container in &wanted.containers {
-            if containers.records().all(|record| record.id != *container) {
-                trash.take_container(&tree, &self.options.run_root, container)?;
+            if containers.records().all(|record| record.id != *container)
+                && let Err(error) = trash.take_container(&tree, &self.options.run_root, container)
+            {
+                // Nobody needs them. Something may be mounted there, by now or all the time.
+                tracing::warn!(container, ?error, "could not delete a removed container's files");
             }
         }
         drop((held, layers, images));

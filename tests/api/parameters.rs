@@ -55,6 +55,8 @@ async fn prune_options() {
         assert_eq!(call(engine.clone(), request("POST", &target)).await.text(), "[]\n");
         let [asked] = &engine.calls()[..] else { panic!("{query}") };
         assert!(asked.contains(&format!("all: {all}")), "{asked}");
+        let external = query.contains("external");
+        assert!(asked.contains(&format!("external: {external}")), "{asked}");
         assert_eq!(asked.matches("Filter {").count(), filters, "{asked}");
     }
 }

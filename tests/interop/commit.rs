@@ -172,6 +172,17 @@ fn settings_become_the_config() {
             }
             // No change at all is an empty tar.
             assert_eq!(manifests[0]["layers"], manifests[1]["layers"], "{ours}");
+
+            let [ours, theirs] = [ours, theirs].map(|name| format!("{name}-squashed"));
+            let tag = ours.rsplit(':').next().unwrap();
+            let kind = format.trim_start_matches("--format=");
+            commit(
+                &server,
+                &format!("container={container}&format={kind}&squash=true&repo=ours&tag={tag}"),
+            );
+            store.podman(["commit", "--quiet", &format, "--squash", container, &theirs]);
+            assert_eq!(config(&store, &ours), config(&store, &theirs), "{ours}");
+            tree::assert_same(&mounted(&store, &ours), &mounted(&store, &theirs));
         }
     }
     let created = &document(&store, "localhost/ours:full-oci", &[])["annotations"];

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::commit::database;
+use crate::commit::{commit, database};
 use crate::freeze::Running;
 use crate::load::assert_empty;
 use crate::support::check::assert_sound;
@@ -128,6 +128,9 @@ fn volatile_containers_go_as_well() {
     let (volatile, lasting): (Vec<_>, Vec<_>) = records.into_iter().partition(|it| it["id"] == id);
     fs::write(directory.join("containers.json"), json!(lasting).to_string()).unwrap();
     fs::write(directory.join("volatile-containers.json"), json!(volatile).to_string()).unwrap();
+    // They are committed as others are.
+    commit(&server, "container=c&repo=volatile");
+    server.client().delete("/images/volatile").expect(200);
     server.client().delete("/images/a:1").expect(409);
     server.client().delete("/images/a:1?force=true").expect(200);
     assert_eq!(fs::read(directory.join("volatile-containers.json")).unwrap(), b"[]");

@@ -1,5 +1,6 @@
 //! What needs no other tool.
 
+use std::collections::HashSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use imaged::image::LayerId;
@@ -433,6 +434,73 @@ fn containers_of_a_transient_store_count() {
     let mut transaction = store.begin(&Cancel::new()).unwrap();
     let refused = transaction.delete_image(&id);
     assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+    drop(transaction);
+    // Its own file is the one that is written.
+    let mut transaction = store.begin_with_containers(&Cancel::new()).unwrap();
+    transaction.delete_image_and_containers(&id, &HashSet::from([layer])).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(read(directory.join("volatile-containers.json")), "[]");
+    assert!(!fixture.path("overlay-containers/containers.json").exists());
+    assert_eq!(fixture.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn containers_go_with_their_image_or_not_at_all() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let id = add(&store, &two_layers(), "", &[]);
+    let containers = ["c", "d"].map(|digit| digit.repeat(64));
+    let record =
+        |id: &String, image: &str| format!(r#"{{"id":"{id}","image":"{image}","layer":"{id}"}}"#);
+    let records = containers.iter().map(|it| record(it, id.as_str())).collect::<Vec<_>>();
+    let directory = fixture.path("overlay-containers");
+    // What is no name of a directory has none; and nobody knows what is in fields of others.
+    let odd = r#"{"id":"../overlay","image":"","layer":"x","future":[1.0]}"#
+        .replace("\"x\"", &format!("\"{}\"", "e".repeat(64)));
+    let all = format!("[{},{odd}]", records.join(","));
+    std::fs::write(directory.join("containers.json"), &all).unwrap();
+    for container in &containers {
+        for directory in [&directory, &fixture.directory().join("run/overlay-containers")] {
+            let path = directory.join(container).join("userdata");
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("ctr.log"), "said").unwrap();
+        }
+    }
+    let both = HashSet::from(containers.clone());
+    let one = HashSet::from([containers[0].clone()]);
+    // Without their lock; with only one of them; and while one is mounted.
+    let mut transaction = store.begin(&Cancel::new()).unwrap();
+    let refused = transaction.delete_image_and_containers(&id, &both);
+    assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+    drop(transaction);
+    let mountpoints = fixture.directory().join("run/overlay-layers/mountpoints.json");
+    std::fs::create_dir_all(mountpoints.parent().unwrap()).unwrap();
+    std::fs::write(mountpoints.with_extension("lock"), "").unwrap();
+    let mounted = format!(r#"[{{"id":"{}","path":"/x","count":1}}]"#, containers[1]);
+    std::fs::write(&mountpoints, mounted).unwrap();
+    let mut transaction = store.begin_with_containers(&Cancel::new()).unwrap();
+    let refused = transaction.delete_image_and_containers(&id, &one);
+    assert!(matches!(&refused, Err(Error::InUse { container, .. }) if *container == containers[1]));
+    let refused = transaction.delete_image_and_containers(&id, &both);
+    assert!(
+        matches!(&refused, Err(Error::ContainerMounted { container }) if *container == containers[1]),
+        "{refused:?}"
+    );
+    transaction.commit().unwrap();
+    assert_eq!(read(directory.join("containers.json")), all);
+    std::fs::write(&mountpoints, "[]").unwrap();
+
+    let mut transaction = store.begin_with_containers(&Cancel::new()).unwrap();
+    transaction.delete_image_and_containers(&id, &both).unwrap();
+    assert_eq!(transaction.view().containers().len(), 1);
+    transaction.commit().unwrap();
+    assert_eq!(read(directory.join("containers.json")), format!("[{odd}]"));
+    for container in &containers {
+        assert!(!directory.join(container).exists());
+        assert!(!fixture.directory().join("run/overlay-containers").join(container).exists());
+    }
+    assert_eq!(store.snapshot(&Cancel::new()).unwrap().images().len(), 0);
+    assert_eq!(fixture.leftovers(), Vec::<String>::new());
 }
 
 #[test]
