@@ -46,7 +46,7 @@ fn table() -> OpenApiRouter<Shared> {
     use docker::auth;
     use libpod::{
         changes, commit, disk_usage, events, exists, export, get, history, import, info, inspect,
-        list, load, local_load, ping, prune, pull, remove, remove_one, resolve, scp, search, tag,
+        list, load, local_load, ping, prune, pull, push, remove, remove_one, resolve, scp, search, tag,
         tree, untag, version,
     };
 
@@ -79,6 +79,7 @@ fn table() -> OpenApiRouter<Shared> {
         .routes(routes!(changes::image_changes))
         .routes(routes!(changes::container_changes))
         .routes(routes!(get::get))
+        .routes(routes!(push::push))
         .routes(routes!(tag::tag))
         .routes(routes!(untag::untag))
         .routes(routes!(scp::scp));

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use futures_util::{Stream, stream};
 use tokio::sync::mpsc;
 
 use crate::engine::Result as Outcome;
@@ -51,6 +52,22 @@ impl<T, E> UnderWay<T, E> {
         }
         self.ended = true;
         self.outcome.take().map(Step::Ended)
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> UnderWay<T, E> {
+    /// All steps, after `first` if that was taken already.
+    pub(crate) fn steps(
+        self,
+        first: Option<Step<T, E>>,
+    ) -> impl Stream<Item = Step<T, E>> + Send + 'static {
+        stream::unfold((self, first), |(mut work, first)| async move {
+            let step = match first {
+                Some(step) => step,
+                None => work.next().await?,
+            };
+            Some((step, (work, None)))
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::tar_writer::TarWriter;
 use super::{SavedImage, SavedLayer};
-use crate::image::{Digest, Manifest};
+use crate::image::{Digest, LayerBlob, Manifest, Packing};
 use crate::layer::GzipWriter;
 
 /// How to write layers that are named by the digest of what is written.
@@ -32,6 +32,13 @@ impl std::fmt::Debug for BlobOptions<'_> {
 pub(super) struct Blob {
     pub(super) digest: Digest,
     pub(super) size: u64,
+}
+
+impl Blob {
+    /// The same, for a manifest.
+    pub(super) fn packed(&self, packing: Packing) -> LayerBlob {
+        LayerBlob { digest: self.digest.clone(), size: self.size, packing }
+    }
 }
 
 /// Writes each layer of `image` once, under the name that `path_of` gives its blob. Answers the

@@ -6,8 +6,7 @@ use std::io::{self, Write};
 use super::SavedImage;
 use super::blob::{Blob, BlobOptions, same_blobs, write_layers};
 use super::tar_writer::TarWriter;
-use crate::image::document::{DockerDescriptor, DockerManifest};
-use crate::image::{Digest, ManifestKind, go_json, media_type};
+use crate::image::{Digest, ManifestKind, Packing, docker_manifest};
 
 const VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
 
@@ -27,39 +26,17 @@ pub fn write_docker_dir<W: Write>(
     tar.document(config.hex(), &image.config)?;
     let path_of = |digest: &Digest| digest.hex().to_owned();
     let layers = write_layers(&mut tar, image, options, path_of, &mut layer)?;
-    tar.document("manifest.json", &manifest(image, &config, &layers, options.compress)?)?;
+    tar.document("manifest.json", &manifest(image, &layers, options.compress)?)?;
     tar.finish()
 }
 
-fn manifest(
-    image: &SavedImage,
-    config: &Digest,
-    layers: &[Blob],
-    compress: bool,
-) -> io::Result<Vec<u8>> {
+fn manifest(image: &SavedImage, layers: &[Blob], compress: bool) -> io::Result<Vec<u8>> {
     let stored = &image.manifest;
     if stored.kind() == ManifestKind::Docker && same_blobs(stored, layers) {
         // Nothing had to change, so neither does the manifest's digest.
         return Ok(stored.raw().to_vec());
     }
-    let layer_type =
-        if compress { media_type::DOCKER_LAYER_GZIP } else { media_type::DOCKER_LAYER };
-    let document = DockerManifest {
-        schema_version: 2,
-        media_type: media_type::DOCKER_MANIFEST,
-        config: DockerDescriptor {
-            media_type: media_type::DOCKER_CONFIG,
-            size: image.config.len() as u64,
-            digest: config.as_str(),
-        },
-        layers: layers
-            .iter()
-            .map(|blob| DockerDescriptor {
-                media_type: layer_type,
-                size: blob.size,
-                digest: blob.digest.as_str(),
-            })
-            .collect(),
-    };
-    Ok(go_json::to_vec(&document)?)
+    let packing = if compress { Packing::Gzip } else { Packing::Plain };
+    let layers: Vec<_> = layers.iter().map(|blob| blob.packed(packing)).collect();
+    docker_manifest(stored, &image.config, &layers).map_err(io::Error::other)
 }

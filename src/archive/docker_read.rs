@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::convert::is_object;
 use super::found::Found;
 use super::{ArchivedImage, Error, Members};
 use crate::image::document::{DockerDescriptor, DockerManifest};
@@ -110,6 +110,11 @@ fn image<L: AsRef<Unpacked>>(
         diff_ids,
         names,
     })
+}
+
+/// Whether a config, read as generic JSON, is an object at all.
+fn is_object(config: &[u8]) -> bool {
+    matches!(serde_json::from_slice::<Value>(config), Ok(Value::Object(_)))
 }
 
 /// The manifest Podman makes for an image of a docker archive: schema 2, layers called gzip but

@@ -14,7 +14,6 @@
 //! This module knows formats, not stores: layers come and go through closures.
 
 mod blob;
-mod convert;
 mod dir_read;
 mod docker_dir;
 mod docker_read;

@@ -1,14 +1,14 @@
 //! Writing a tar of an OCI image layout.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::SavedImage;
 use super::blob::{Blob, BlobOptions, same_blobs, write_layers};
-use super::convert::docker_config_to_oci;
 use super::tar_writer::TarWriter;
-use crate::image::document::{OciDescriptor, OciIndex, OciManifest, borrowed};
-use crate::image::{Digest, ManifestKind, go_json, media_type};
+use crate::image::document::{OciDescriptor, OciIndex};
+use crate::image::{
+    Digest, ManifestKind, Packing, docker_config_to_oci, go_json, media_type, oci_manifest,
+};
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -30,7 +30,7 @@ pub fn write_oci_archive<W: Write>(
         ManifestKind::Oci => image.config.to_vec(),
         _ => docker_config_to_oci(&image.config)?,
     };
-    let config = Blob { digest: Digest::of(&config), size: write_blob(&mut tar, &config)? };
+    write_blob(&mut tar, &config)?;
 
     let layers = write_layers(&mut tar, image, options, path_of, &mut layer)?;
     let manifest = manifest(image, &config, &layers, options.compress)?;
@@ -44,55 +44,24 @@ fn path_of(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
-fn write_blob<W: Write>(tar: &mut TarWriter<W>, content: &[u8]) -> io::Result<u64> {
-    tar.document(&path_of(&Digest::of(content)), content)?;
-    Ok(content.len() as u64)
+fn write_blob<W: Write>(tar: &mut TarWriter<W>, content: &[u8]) -> io::Result<()> {
+    tar.document(&path_of(&Digest::of(content)), content)
 }
 
 fn manifest(
     image: &SavedImage,
-    config: &Blob,
+    config: &[u8],
     layers: &[Blob],
     compress: bool,
 ) -> io::Result<Vec<u8>> {
     let stored = &image.manifest;
-    let is_oci = stored.kind() == ManifestKind::Oci;
-    if is_oci && same_blobs(stored, layers) {
+    if stored.kind() == ManifestKind::Oci && same_blobs(stored, layers) {
         // Nothing had to change, so neither does the manifest's digest.
         return Ok(stored.raw().to_vec());
     }
-    let layer_type = if compress { media_type::OCI_LAYER_GZIP } else { media_type::OCI_LAYER };
-    let config_type = match stored.config() {
-        Some(descriptor) if is_oci => descriptor.media_type.as_str(),
-        _ => media_type::OCI_CONFIG,
-    };
-    let document = OciManifest {
-        schema_version: 2,
-        media_type: media_type::OCI_MANIFEST,
-        config: descriptor(config_type, config, BTreeMap::new()),
-        layers: layers
-            .iter()
-            .enumerate()
-            .map(|(index, blob)| {
-                let annotations = stored
-                    .layers()
-                    .get(index)
-                    .filter(|_| is_oci)
-                    .map(|old| borrowed(&old.annotations));
-                descriptor(layer_type, blob, annotations.unwrap_or_default())
-            })
-            .collect(),
-        annotations: if is_oci { borrowed(stored.annotations()) } else { BTreeMap::new() },
-    };
-    Ok(go_json::to_vec(&document)?)
-}
-
-fn descriptor<'a>(
-    media_type: &'a str,
-    blob: &'a Blob,
-    annotations: BTreeMap<&'a str, &'a str>,
-) -> OciDescriptor<'a> {
-    OciDescriptor { media_type, digest: blob.digest.as_str(), size: blob.size, annotations }
+    let packing = if compress { Packing::Gzip } else { Packing::Plain };
+    let layers: Vec<_> = layers.iter().map(|blob| blob.packed(packing)).collect();
+    oci_manifest(stored, config, &layers).map_err(io::Error::other)
 }
 
 fn index(image: &SavedImage, manifest: &Digest, size: u64) -> io::Result<Vec<u8>> {

@@ -8,6 +8,7 @@ pub mod local;
 mod options;
 mod pull;
 mod reports;
+mod steps;
 
 use std::path::Path;
 
@@ -22,15 +23,17 @@ pub use error::{Error, ErrorKind, Refusal, Result};
 pub use options::{
     ChangesOf, ChangesOptions, CommitFormat, CommitOptions, EventsOptions, Filter, HistoryOptions,
     ImageName, ImportOptions, InspectOptions, ListOptions, LoadOptions, Progress, PruneOptions,
-    RemoveOptions, SaveFormat, SaveOptions, SearchFilters, SearchOptions, TreeOptions,
+    PushCompression, PushFormat, PushOptions, RemoveOptions, SaveFormat, SaveOptions,
+    SearchFilters, SearchOptions, TreeOptions,
 };
 pub use pull::{BlobStage, PullEvent, PullOptions, PullPolicy, PullProgress, PullReport};
 pub use reports::{
     ChangeKind, ChangedPath, CommitReport, ContainerCounts, DiskUsageReport, GraphDriver,
     HistoryReport, HostInfo, ImageDetails, ImageSummary, ImageUsage, ImportReport, LoadReport,
-    LookupReport, PrunedImage, RegistriesInfo, RemoveReport, ResolveReport, SearchHit, StoreInfo,
-    SystemInfo, TreeReport, VersionReport,
+    LookupReport, PrunedImage, PushReport, RegistriesInfo, RemoveReport, ResolveReport, SearchHit,
+    StoreInfo, SystemInfo, TreeReport, VersionReport,
 };
+pub use steps::Steps;
 
 /// A body in either direction. The end of the stream is the end of the content; an aborted
 /// transfer must be an `Err` item, never a silent end.
@@ -121,6 +124,16 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
         options: PullOptions,
         progress: PullProgress,
     ) -> Result<PullReport>;
+
+    /// Sends the image `name` to the registry that `destination` names. `steps` is told the lines that
+    /// Podman tells.
+    async fn push(
+        &self,
+        name: &ImageName,
+        destination: &str,
+        options: PushOptions,
+        steps: Steps<String>,
+    ) -> Result<PushReport>;
 
     /// What `name` would be pulled as. No registry is asked, nor is the store.
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport>;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::image::{DockerConfig, Logins, Platform};
 
@@ -223,6 +224,52 @@ pub struct CommitOptions {
     pub squash: bool,
     /// What is to be in the config in any case; `changes` are made to it.
     pub config: DockerConfig,
+}
+
+/// What kind of manifest a push makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PushFormat {
+    /// The kind that is stored, as far as the registry takes it and the compression allows.
+    #[default]
+    Stored,
+    /// OCI.
+    Oci,
+    /// Docker, version 2, schema 2.
+    Docker,
+}
+
+/// How a push packs layers that the registry does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PushCompression {
+    /// gzip.
+    #[default]
+    Gzip,
+    /// Zstandard, which makes the image an OCI image, unless it is to be another.
+    Zstd,
+}
+
+/// Options of [`push`](super::ImageEngine::push).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PushOptions {
+    /// What the manifest is to be.
+    pub format: PushFormat,
+    /// How layers are packed.
+    pub compression: PushCompression,
+    /// How hard; `None`: as usual.
+    pub compression_level: Option<i64>,
+    /// Layers that are packed otherwise are no good, even if the registry has them.
+    pub force_compression: bool,
+    /// Of a manifest list, all images that it lists.
+    pub all: bool,
+    /// Whether certificates are checked, and plain HTTP refused. `None`: as `registries.conf` says.
+    pub tls_verify: Option<bool>,
+    /// As whom the registry is asked.
+    pub logins: Logins,
+    /// Attempts after the first, for what may go better next time. `None`: 3.
+    pub retries: Option<u32>,
+    /// Wait before each of them. `None`: one second, then longer.
+    pub retry_delay: Option<Duration>,
 }
 
 /// Told what a long operation is doing, line by line. Called from a blocking thread, which it may

@@ -151,6 +151,13 @@ pub struct CommitReport {
     pub id: ImageId,
 }
 
+/// Answer of [`push`](super::ImageEngine::push).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushReport {
+    /// Digest of the manifest as it was sent.
+    pub digest: Digest,
+}
+
 /// Answer of [`remove`](super::ImageEngine::remove).
 #[derive(Debug, Default)]
 pub struct RemoveReport {

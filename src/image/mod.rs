@@ -20,8 +20,10 @@ mod policy;
 mod reference;
 mod refusal;
 mod registries;
+mod rewrite;
 mod shortnames;
 mod signal;
+mod transport;
 
 pub use changes::ChangeError;
 pub(crate) use changes::container_config;
@@ -40,4 +42,9 @@ pub use policy::{Policy, PolicyFile, Source, Verdict};
 pub use reference::{Reference, ReferenceError};
 pub use refusal::Refusal;
 pub use registries::{Mirror, MirrorPulls, PullSource, Registries, RegistryEntry};
+pub use rewrite::{
+    LayerBlob, ListEntry, Packing, RewriteError, docker_config_to_oci, docker_manifest,
+    manifest_list, oci_manifest,
+};
 pub use shortnames::ShortNames;
+pub use transport::{is_stored_name, registry_reference, transport};

@@ -138,6 +138,11 @@ impl Reference {
         self
     }
 
+    /// Whether there are both a tag and a digest.
+    pub fn is_doubled(&self) -> bool {
+        self.tag.is_some() && self.digest.is_some()
+    }
+
     /// The first component, when it can be a registry.
     pub fn domain(&self) -> Option<&str> {
         self.domain.as_deref()

@@ -20,6 +20,8 @@ const BLOCK: usize = 1 << 20;
 
 /// libdeflate's level: about the size zlib's default level gives, in half its time.
 const LEVEL: i32 = 5;
+/// The best of zlib's levels, after which libdeflate's go on.
+const BEST: i32 = 9;
 
 /// Packs what is written to it and passes it on in order. At most two blocks per thread are under
 /// way, some 4 MiB of memory for each thread.
@@ -41,6 +43,14 @@ impl<W: Write> GzipWriter<W> {
     /// Packs on `threads` threads.
     pub fn with_threads(out: W, threads: NonZero<usize>) -> Self {
         Self { out, block: Vec::new(), packers: Packers::new(threads) }
+    }
+
+    /// The same, packing at one of zlib's levels: 0 stores, 1 is fastest, 9 packs best. Others count as
+    /// the nearest of these.
+    #[must_use]
+    pub fn at_level(mut self, level: i32) -> Self {
+        self.packers.level = level.clamp(0, BEST);
+        self
     }
 
     /// Packs what is left and gives the output back, not flushed.
@@ -98,6 +108,7 @@ impl<W: Write> fmt::Debug for GzipWriter<W> {
 #[derive(Debug)]
 struct Packers {
     wanted: NonZero<usize>,
+    level: i32,
     threads: Vec<JoinHandle<()>>,
     /// `None` until the threads run, and to tell them to end.
     jobs: Option<Sender<Job>>,
@@ -113,16 +124,17 @@ struct Job {
 
 impl Packers {
     fn new(wanted: NonZero<usize>) -> Self {
-        Self { wanted, threads: Vec::new(), jobs: None, results: VecDeque::new() }
+        let (threads, results) = (Vec::new(), VecDeque::new());
+        Self { wanted, level: LEVEL, threads, jobs: None, results }
     }
 
     fn start(&mut self) -> io::Result<Sender<Job>> {
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..self.wanted.get() {
-            let queue = Arc::clone(&queue);
+            let (queue, level) = (Arc::clone(&queue), self.level);
             let thread = thread::Builder::new().name("gzip".into());
-            self.threads.push(thread.spawn(move || pack_all(&queue))?);
+            self.threads.push(thread.spawn(move || pack_all(&queue, level))?);
         }
         Ok(jobs)
     }
@@ -170,8 +182,8 @@ fn threads_ended() -> io::Error {
     io::Error::other("packing thread ended early")
 }
 
-fn pack_all(queue: &Mutex<Receiver<Job>>) {
-    let level = CompressionLvl::new(LEVEL).unwrap_or_default();
+fn pack_all(queue: &Mutex<Receiver<Job>>, level: i32) {
+    let level = CompressionLvl::new(level).unwrap_or_default();
     let mut compressor = Compressor::new(level);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -213,6 +225,20 @@ mod tests {
         let mut unpacked = Vec::new();
         Decoder::new(&one[..]).unwrap().read_to_end(&mut unpacked).unwrap();
         assert!(unpacked == content);
+    }
+
+    #[test]
+    fn levels() {
+        let content: Vec<u8> =
+            (0..BLOCK / 8).flat_map(|n| (n * n % 1_000_003).to_le_bytes()).collect();
+        let sizes = [-3, 0, 1, 9, 99].map(|level| {
+            let mut writer =
+                GzipWriter::with_threads(Vec::new(), NonZero::<usize>::MIN).at_level(level);
+            writer.write_all(&content).unwrap();
+            writer.finish().unwrap().len()
+        });
+        assert_eq!((sizes[0], sizes[3]), (sizes[1], sizes[4]));
+        assert!(sizes[1] > sizes[2] && sizes[2] > sizes[3], "{sizes:?}");
     }
 
     #[test]

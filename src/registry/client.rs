@@ -49,6 +49,8 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct RegistryClient {
     http: Client,
+    /// For bodies that are sent as they are made.
+    unhurried: Client,
     /// Scheme and host.
     base: Url,
     /// The registry as messages name it.
@@ -124,6 +126,7 @@ impl RegistryClient {
         let tls =
             tls.await.map_err(|error| Error::new(ErrorKind::Network, error.to_string()))??;
         Ok(Self {
+            unhurried: http::unhurried_client(&base, tls.clone())?,
             http: http::client(&base, tls, settings.silence)?,
             base,
             name: host.to_owned(),
@@ -200,16 +203,18 @@ impl RegistryClient {
     /// Asks as whom the registry wants to know, and once more if it wants another token. Redirects
     /// of what only reads are followed. Whatever the status.
     ///
-    /// `url` is the registry's, or one that it gave for an upload; only the registry itself is told
-    /// who asks. Needs a [`ping`](Self::ping).
+    /// A body that is a stream may be sent for as long as it takes; the caller watches whether it
+    /// gets on. `url` is the registry's, or one that it gave for an upload; only the registry itself
+    /// is told who asks. Needs a [`ping`](Self::ping).
     pub(super) async fn ask(&self, url: Url, mut ask: Ask<'_>) -> Result<Response> {
         if let Content::Stream(_) = ask.body {
             let proof = self.proof(ask.scope, None).await?;
             let Content::Stream(body) = std::mem::take(&mut ask.body) else {
                 return Err(Error::new(ErrorKind::BadRequest, "there is no body"));
             };
-            let request = self.request(&url, &ask, proof.as_ref()).body(body);
-            return request.send().await.map_err(|error| http::failed(&url, &error));
+            let request = self.request(&self.unhurried, &url, &ask, proof.as_ref()).body(body);
+            let failed = |error| http::asking_failed(&ask.method, &url, &error);
+            return request.send().await.map_err(failed);
         }
         let proof = self.proof(ask.scope, None).await?;
         let response = self.follow(url.clone(), &ask, proof.as_ref()).await?;
@@ -241,8 +246,9 @@ impl RegistryClient {
     async fn follow(&self, mut url: Url, ask: &Ask<'_>, proof: Option<&Proof>) -> Result<Response> {
         let reads = matches!(ask.method, Method::GET | Method::HEAD);
         for _ in 0..=http::REDIRECTS {
-            let request = self.request(&url, ask, proof);
-            let response = request.send().await.map_err(|error| http::failed(&url, &error))?;
+            let request = self.request(&self.http, &url, ask, proof);
+            let failed = |error| http::asking_failed(&ask.method, &url, &error);
+            let response = request.send().await.map_err(failed)?;
             match http::redirect(&response).map(|to| to.filter(|_| reads))? {
                 Some(to) => url = to,
                 None => return Ok(response),
@@ -253,9 +259,14 @@ impl RegistryClient {
     }
 
     /// A request without its body, if that is a stream.
-    fn request(&self, url: &Url, ask: &Ask<'_>, proof: Option<&Proof>) -> RequestBuilder {
-        let request =
-            self.http.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
+    fn request(
+        &self,
+        http: &Client,
+        url: &Url,
+        ask: &Ask<'_>,
+        proof: Option<&Proof>,
+    ) -> RequestBuilder {
+        let request = http.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
         let request = match &ask.body {
             Content::Bytes(bytes) => request.body(bytes.clone()),
             Content::None | Content::Stream(_) => request,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::header::LOCATION;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, ClientBuilder, Method, Response, Url};
 use rustls::ClientConfig;
 
 use super::error::{Error, ErrorKind, Result};
@@ -23,6 +23,20 @@ pub(super) const REDIRECTS: usize = 10;
 /// The proxies of the environment are used (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`), except, as in
 /// Go, for the machine itself.
 pub(super) fn client(url: &Url, tls: ClientConfig, silence: Duration) -> Result<Client> {
+    build(builder(url, tls).read_timeout(silence))
+}
+
+/// As [`client`], without a limit to how long a request takes: for bodies that are sent for minutes,
+/// whose progress is for the caller to watch.
+pub(super) fn unhurried_client(url: &Url, tls: ClientConfig) -> Result<Client> {
+    build(builder(url, tls))
+}
+
+fn build(builder: ClientBuilder) -> Result<Client> {
+    builder.build().map_err(|error| Error::new(ErrorKind::Network, innermost(&error)))
+}
+
+fn builder(url: &Url, tls: ClientConfig) -> ClientBuilder {
     let builder = Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
@@ -30,10 +44,8 @@ pub(super) fn client(url: &Url, tls: ClientConfig, silence: Duration) -> Result<
         .retry(reqwest::retry::never())
         .referer(false)
         .user_agent(concat!("imaged/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .read_timeout(silence);
-    let builder = if is_loopback(url) { builder.no_proxy() } else { builder };
-    builder.build().map_err(|error| Error::new(ErrorKind::Network, innermost(&error)))
+        .connect_timeout(CONNECT);
+    if is_loopback(url) { builder.no_proxy() } else { builder }
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -97,6 +109,11 @@ pub(super) fn shown(url: &Url) -> String {
 
 /// Why there is no answer from `url`, in Go's words.
 pub(super) fn failed(url: &Url, error: &reqwest::Error) -> Error {
+    asking_failed(&Method::GET, url, error)
+}
+
+/// As [`failed`], when `method` was asked for.
+pub(super) fn asking_failed(method: &Method, url: &Url, error: &reqwest::Error) -> Error {
     let error = match reason(url, error) {
         // Names and certificates are not better a moment later.
         (place, Some(reason)) if place == "dial tcp" => {
@@ -110,7 +127,13 @@ pub(super) fn failed(url: &Url, error: &reqwest::Error) -> Error {
         }
         (reason, None) => Error::new(ErrorKind::Network, reason).transient(None),
     };
-    error.context(format!("Get {:?}", shown(url)))
+    error.context(format!("{} {:?}", operation(method), shown(url)))
+}
+
+/// A method as Go writes it: `Get`.
+pub(super) fn operation(method: &Method) -> String {
+    let (first, rest) = method.as_str().split_at(1);
+    first.to_owned() + &rest.to_ascii_lowercase()
 }
 
 /// What happened, and apart from it the innermost reason, where Go has one.

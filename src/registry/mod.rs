@@ -6,6 +6,7 @@
 //! | [`client`] | one registry: how it is reached, as whom |
 //! | [`sources`] | where an image can be had: mirrors, its registry |
 //! | [`repository`] | reading of manifests and blobs |
+//! | [`upload`] | writing of blobs and manifests |
 //! | [`retry`] | trying again |
 //! | [`policy`] | which images may be used at all |
 //! | [`mod@search`] | what registries have |
@@ -33,6 +34,7 @@ pub mod search;
 pub mod sources;
 mod tls;
 mod token;
+pub mod upload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub use repository::{BlobBody, Repository};
 pub use retry::Retry;
 pub use search::{Hit, repository_tags, search, search_tags};
 pub use sources::find;
+pub use upload::{Destination, ManifestRefused, Mount, Unreached, Upload};
 
 /// How long a server may be silent if nobody says.
 pub const SILENCE: Duration = Duration::from_secs(120);

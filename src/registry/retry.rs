@@ -46,15 +46,23 @@ impl Retry {
     {
         let mut failed = 0;
         loop {
-            let error = match attempt().await {
+            match attempt().await {
                 Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            failed += 1;
-            let Some(wait) = self.wait(failed, &error) else { return Err(error) };
-            tracing::debug!(%error, ?wait, "trying again");
-            tokio::time::sleep(wait).await;
+                Err(error) => self.again(&mut failed, error).await?,
+            }
         }
+    }
+
+    /// Waits until the next attempt makes sense, after `error` and `failed` attempts that failed before.
+    ///
+    /// # Errors
+    /// With `error`, if none does.
+    pub(crate) async fn again(&self, failed: &mut u32, error: Error) -> Result<()> {
+        *failed += 1;
+        let Some(wait) = self.wait(*failed, &error) else { return Err(error) };
+        tracing::debug!(%error, ?wait, "trying again");
+        tokio::time::sleep(wait).await;
+        Ok(())
     }
 }
 

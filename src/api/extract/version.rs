@@ -16,6 +16,8 @@ pub(crate) struct ApiVersion {
 impl ApiVersion {
     /// Newer than every version there is: for requests without a version, or with one that is none.
     const NEWEST: Self = Self { major: u32::MAX, minor: 0, patch: 0 };
+    /// From here on clients know what the last record of a push is.
+    const FOUR_SIX: Self = Self { major: 4, minor: 6, patch: 0 };
     /// From here on clients send each list filter in one piece, and take an event for what it is.
     const FIVE: Self = Self { major: 5, minor: 0, patch: 0 };
 
@@ -33,6 +35,12 @@ impl ApiVersion {
     /// Whether the client tears list filters apart at each `=` (clients before 5.0).
     pub(crate) fn splits_filters(self) -> bool {
         self < Self::FIVE
+    }
+
+    /// Whether the client knows the record with which a push ends well (since 4.6). Others fail at
+    /// it.
+    pub(crate) fn takes_manifest_digest(self) -> bool {
+        self >= Self::FOUR_SIX
     }
 
     /// Whether the client crashes at an event without an exit code, or of a kind that it does not

@@ -1,25 +1,21 @@
 //! An image of what a container has changed.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream;
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures_util::StreamExt as _;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
 use super::Engine;
 use crate::api::error::{ApiError, ErrorBody};
 use crate::api::extract::{Query, container_config};
+use crate::api::stream::documents;
+use crate::api::under_way::{Step, UnderWay};
 use crate::api::wire::{self, libpod::Commit, libpod::CommitRecord};
-use crate::engine::{
-    CommitFormat, CommitOptions, CommitReport, ErrorKind, ImageEngine, Progress, Result as Outcome,
-};
+use crate::engine::{CommitFormat, CommitOptions, CommitReport, ErrorKind, ImageEngine, Progress};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -122,82 +118,31 @@ pub(crate) async fn commit(
     Ok(wire::ok(&Commit::from(report)))
 }
 
-/// Lines that may wait for a slow client.
-const LINES: usize = 16;
-
-/// A commit under way. Dropping it stops the commit.
-struct Running {
-    work: Pin<Box<dyn Future<Output = Outcome<CommitReport>> + Send>>,
-    lines: mpsc::Receiver<String>,
-    outcome: Option<Outcome<CommitReport>>,
-    ended: bool,
-}
-
-impl Running {
-    /// The next record; `None` after the last one.
-    async fn next(&mut self) -> Option<CommitRecord> {
-        while self.outcome.is_none() && !self.ended {
-            tokio::select! {
-                biased;
-                Some(line) = self.lines.recv() => return Some(CommitRecord::Stream(line)),
-                outcome = &mut self.work => self.outcome = Some(outcome),
-            }
-        }
-        // What was told just before the end.
-        if let Ok(line) = self.lines.try_recv() {
-            return Some(CommitRecord::Stream(line));
-        }
-        self.ended = true;
-        self.outcome.take().map(|outcome| match outcome {
-            Ok(report) => CommitRecord::Stream(report.id.to_string()),
-            Err(error) => {
-                tracing::warn!(%error, "request failed");
-                CommitRecord::ErrorDetail { message: error.to_string() }
-            }
-        })
-    }
-}
-
 /// Podman finds the container before it answers, and fails in its answer from then on.
 async fn streamed(
     engine: Arc<dyn ImageEngine>,
     options: CommitOptions,
 ) -> Result<Response, ApiError> {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let (sender, lines) = mpsc::channel(LINES);
-    // A client that is gone needs no lines; the commit is stopped by dropping it.
-    let progress = Progress::new(move |line| drop(sender.blocking_send(line)));
-    let work = Box::pin(async move { engine.commit(options, progress).await });
-    let mut running = Running { work, lines, outcome: None, ended: false };
-    let first = running.begin().await?;
-    let state = (running, Some(first));
-    let records = stream::unfold(state, |(mut running, first)| async move {
-        let record = match first {
-            Some(first) => first,
-            None => running.next().await,
-        }?;
-        let mut json = serde_json::to_vec(&record).unwrap_or_default();
-        json.push(b'\n');
-        Some((Ok::<_, std::convert::Infallible>(Bytes::from(json)), (running, None)))
+    let mut work = UnderWay::begin(|sender| async move {
+        // A client that is gone needs no lines; the commit is stopped by dropping it.
+        let progress = Progress::new(move |line| drop(sender.blocking_send(line)));
+        engine.commit(options, progress).await
     });
-    Ok(([(header::CONTENT_TYPE, JSON)], Body::from_stream(records)).into_response())
+    let early = [ErrorKind::NoSuchContainer, ErrorKind::Canceled, ErrorKind::Exhausted];
+    let first = match work.next().await {
+        Some(Step::Ended(Err(error))) if early.contains(&error.kind()) => return Err(error.into()),
+        first => first,
+    };
+    Ok(documents(work.steps(first).map(record)))
 }
 
-impl Running {
-    /// The first record, or the failure that comes before any.
-    async fn begin(&mut self) -> Result<Option<CommitRecord>, ApiError> {
-        tokio::select! {
-            biased;
-            Some(line) = self.lines.recv() => return Ok(Some(CommitRecord::Stream(line))),
-            outcome = &mut self.work => self.outcome = Some(outcome),
-        }
-        let early = [ErrorKind::NoSuchContainer, ErrorKind::Canceled, ErrorKind::Exhausted];
-        match self.outcome.take() {
-            Some(Err(error)) if early.contains(&error.kind()) => Err(error.into()),
-            outcome => {
-                self.outcome = outcome;
-                Ok(self.next().await)
-            }
+fn record(step: Step<CommitReport, String>) -> CommitRecord {
+    match step {
+        Step::Told(line) => CommitRecord::Stream(line),
+        Step::Ended(Ok(report)) => CommitRecord::Stream(report.id.to_string()),
+        Step::Ended(Err(error)) => {
+            tracing::warn!(%error, "request failed");
+            CommitRecord::ErrorDetail { message: error.to_string() }
         }
     }
 }

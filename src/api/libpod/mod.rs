@@ -23,6 +23,7 @@ pub(crate) mod local_load;
 pub(crate) mod ping;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod remove_one;
 pub(crate) mod resolve;

@@ -27,7 +27,16 @@ pub(super) struct Documents {
 impl Documents {
     /// Reads and parses them. The config must have the digest by which the manifest names it.
     pub(super) fn read(image: &StoredImage, data: &dyn ImageData) -> Result<Self> {
-        let manifest = read_item(image, data, ImageRecord::MANIFEST)?;
+        Self::with_manifest(image, data, ImageRecord::MANIFEST)
+    }
+
+    /// As [`read`](Self::read), with the manifest that is item `key`: an image can have several.
+    pub(super) fn with_manifest(
+        image: &StoredImage,
+        data: &dyn ImageData,
+        key: &str,
+    ) -> Result<Self> {
+        let manifest = read_item(image, data, key)?;
         let manifest = Manifest::parse(manifest)
             .map_err(|error| damaged(image, Error::from_source(ErrorKind::Storage, &error)))?;
         if manifest.kind().is_list() {

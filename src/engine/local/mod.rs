@@ -4,6 +4,7 @@
 //! [`Library`]. This file is the async side: it sends each operation to the right class of
 //! blocking tasks and turns failures of tasks into errors.
 
+mod blob_forms;
 mod changes;
 mod commit;
 mod containers;
@@ -24,6 +25,7 @@ mod load;
 mod policy;
 mod prune;
 mod pull;
+mod push;
 mod relations;
 mod remove;
 mod resolve;
@@ -48,8 +50,9 @@ use super::{
     ErrorKind, Event, EventStream, EventsOptions, HistoryOptions, HistoryReport, ImageDetails,
     ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport, InspectOptions, ListOptions,
     LoadOptions, LoadReport, LookupReport, Progress, PruneOptions, PrunedImage, PullOptions,
-    PullProgress, PullReport, RemoveOptions, RemoveReport, ResolveReport, Result, SaveFormat,
-    SaveOptions, SearchHit, SearchOptions, SystemInfo, TreeOptions, TreeReport, VersionReport,
+    PullProgress, PullReport, PushOptions, PushReport, RemoveOptions, RemoveReport, ResolveReport,
+    Result, SaveFormat, SaveOptions, SearchHit, SearchOptions, Steps, SystemInfo, TreeOptions,
+    TreeReport, VersionReport,
 };
 use crate::events::{ImageAction, LogError};
 use crate::image::{Login, ShortNames};
@@ -57,6 +60,7 @@ use crate::registry;
 use crate::storage::{Error as StorageError, Snapshot, Store, StoredImage, Transaction};
 use crate::sys::Cancel;
 use crate::task::{self, Class, Tasks};
+use blob_forms::BlobForms;
 pub use events::EventBackend;
 use events::Events;
 use library::{DerivedCache, ImageData, Library, ReadError};
@@ -89,6 +93,7 @@ struct Shared {
     derived: DerivedCache,
     events: Events,
     flights: Flights,
+    forms: BlobForms,
 }
 
 impl ImageData for Store {
@@ -143,7 +148,9 @@ impl LocalEngine {
     pub fn new(store: Store, options: Options, tasks: Tasks) -> Self {
         let (derived, events) = (DerivedCache::default(), Events::new(options.events.clone()));
         let flights = Flights::default();
-        Self { shared: Arc::new(Shared { store, options, derived, events, flights }), tasks }
+        let forms = BlobForms::new(&store.options().run_root);
+        let shared = Shared { store, options, derived, events, flights, forms };
+        Self { shared: Arc::new(shared), tasks }
     }
 
     /// Ends what has no end of its own, for which a service that stops could wait: all streams of
@@ -362,6 +369,16 @@ impl ImageEngine for LocalEngine {
         progress: PullProgress,
     ) -> Result<PullReport> {
         pull::pull(self, name, options, &progress).await
+    }
+
+    async fn push(
+        &self,
+        name: &ImageName,
+        destination: &str,
+        options: PushOptions,
+        steps: Steps<String>,
+    ) -> Result<PushReport> {
+        push::push(self, name, destination, options, steps).await
     }
 
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport> {

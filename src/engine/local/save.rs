@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 
+use super::facts::Documents;
 use super::library::Library;
 use super::resolve::Lists;
 use crate::archive::{
@@ -65,9 +66,17 @@ pub(super) fn plan(
 }
 
 fn saved_image(library: &Library<'_>, at: usize) -> Result<(SavedImage, Vec<LayerId>)> {
+    of_documents(library, at, library.documents(at)?)
+}
+
+/// The image at `at` with these documents of it, and the IDs of its layers, base first.
+pub(super) fn of_documents(
+    library: &Library<'_>,
+    at: usize,
+    documents: Documents,
+) -> Result<(SavedImage, Vec<LayerId>)> {
     let image = &library.images()[at];
     let broken = |text: String| Error::new(ErrorKind::Storage, text);
-    let documents = library.documents(at)?;
     let Some(parsed) = documents.config else {
         return Err(Error::new(ErrorKind::Unsupported, "manifest lists cannot be saved"));
     };

@@ -405,3 +405,15 @@ pub(crate) enum CommitRecord {
         message: String,
     },
 }
+
+/// One record of a streamed push.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PushRecord {
+    /// A line of progress.
+    Stream(String),
+    /// Digest of the manifest that was sent; the last record of a push that succeeded.
+    ManifestDigest(String),
+    /// Why it failed; the last record.
+    Error(String),
+}

@@ -11,7 +11,7 @@ mod system;
 pub(crate) use disk::{Changed, DiskUsage};
 pub(crate) use event::Event;
 pub(crate) use image::{
-    Commit, CommitRecord, History, Import, Inspect, Load, Resolved, Summary, Tree,
+    Commit, CommitRecord, History, Import, Inspect, Load, PushRecord, Resolved, Summary, Tree,
 };
 pub(crate) use pull::{DockerError, DockerPullRecord, DockerStreamError, PullRecord, Pulled};
 pub(crate) use remove::{Pruned, Remove};

@@ -1,0 +1,461 @@
+//! One push: what is asked of the registry, in which order.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::OnceCell;
+
+use super::super::blob_forms::{Place, Seen};
+use super::super::{LocalEngine, failure};
+use super::pack::{How, Outcome, pack};
+use super::plan::{ImagePlan, LayerPlan, ListPlan};
+use crate::engine::{
+    ByteStream, Error, ErrorKind, PushCompression, PushFormat, PushOptions, Result, Steps,
+};
+use crate::image::{
+    DiffId, Digest, LayerBlob, ListEntry, Manifest, ManifestKind, Packing, Reference, docker_config_to_oci,
+    docker_manifest, manifest_list, oci_manifest,
+};
+use crate::registry::{self, Destination, ManifestRefused, Mount, Retry, Unreached, Upload};
+use crate::storage::Snapshot;
+
+/// Layers that are looked for, packed and sent at the same time.
+const LAYERS_AT_ONCE: usize = 3;
+/// Repositories that a blob is tried to be taken from.
+const MOUNTS: usize = 2;
+
+/// A registry, and what is to be done there.
+pub(super) struct Session<'a> {
+    engine: &'a LocalEngine,
+    options: &'a PushOptions,
+    steps: &'a Steps<String>,
+    target: Reference,
+    unreached: Mutex<Option<Unreached>>,
+    destination: OnceCell<Destination>,
+    retry: Retry,
+    /// Blobs that are certainly at the destination.
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// A manifest that was put in its place.
+pub(super) struct Sent {
+    pub(super) digest: Digest,
+    size: u64,
+    kind: ManifestKind,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        engine: &'a LocalEngine,
+        options: &'a PushOptions,
+        steps: &'a Steps<String>,
+        target: Reference,
+        unreached: Unreached,
+        retry: Retry,
+    ) -> Self {
+        let (unreached, destination) = (Mutex::new(Some(unreached)), OnceCell::new());
+        let seen = Mutex::default();
+        Self { engine, options, steps, target, unreached, destination, retry, seen }
+    }
+
+    /// The blobs that are certainly at the destination.
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn step(&self, line: impl Into<String>) {
+        self.steps.tell(line.into()).await;
+    }
+
+    /// The registry, which is reached when it is needed first.
+    async fn destination(&self) -> Result<&Destination, registry::Error> {
+        let reach = || async {
+            let unreached = self.unreached.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let gone = || registry::Error::new(registry::ErrorKind::Network, "not reached");
+            unreached.ok_or_else(gone)?.reach(&self.retry).await
+        };
+        self.destination.get_or_try_init(reach).await
+    }
+
+    /// Sends an image, under its name or, for what a list lists, under its digest only.
+    pub(super) async fn image(&self, plan: &ImagePlan, instance: Option<&Digest>) -> Result<Sent> {
+        let stored = &plan.image.manifest;
+        let digest_wanted = self.target.digest();
+        let matches = |wanted: &Digest| *wanted == stored.digest() || instance.is_some();
+        if !digest_wanted.is_none_or(matches) {
+            return Err(other_digest());
+        }
+        self.step("Getting image source signatures\n").await;
+        let kinds = self.kinds(stored.kind());
+        let Some((&first, _)) = kinds.split_first() else {
+            return Err(Error::new(ErrorKind::BadRequest, "no manifest kind is left"));
+        };
+        let layers = self.layers(plan, first).await?;
+        let mut refused = Vec::new();
+        for &kind in &kinds {
+            let (manifest, config) = documents(plan, kind, &layers)?;
+            if digest_wanted.is_some() && manifest != *stored.raw() {
+                let text = "Copying this image would require changing layer representation, \
+                            which we cannot do: \"Destination specifies a digest\"";
+                return Err(Error::new(ErrorKind::BadRequest, text));
+            }
+            self.config(config).await?;
+            self.step("Writing manifest to image destination\n").await;
+            let digest = Digest::of(&manifest);
+            let size = manifest.len() as u64;
+            let place = match instance {
+                Some(_) => digest.to_string(),
+                None => self.place(),
+            };
+            let failed = match self.put_manifest(&place, kind, manifest).await {
+                Ok(()) => return Ok(Sent { digest, size, kind }),
+                Err(failed) => failed,
+            };
+            let error = failure::registry(failed.error).context("writing manifest");
+            if !failed.kind_is_refused || kinds.len() == 1 {
+                return Err(error);
+            }
+            refused.push((kind, error));
+        }
+        Err(all_refused("manifest", &refused))
+    }
+
+    /// Sends a list, after the images of the plan.
+    pub(super) async fn list(&self, plan: &ListPlan) -> Result<Digest> {
+        self.step("Getting image list signatures\n").await;
+        let list = &plan.list;
+        if self.target.digest().is_some_and(|wanted| *wanted != list.digest()) {
+            return Err(other_digest());
+        }
+        let (count, listed) = (plan.images.len(), list.instances().len());
+        self.step(format!("Copying {count} images generated from {listed} images in list\n")).await;
+        let mut entries: Vec<Option<ListEntry>> = Vec::with_capacity(listed);
+        let mut is_oci = list.kind() == ManifestKind::OciIndex;
+        for (at, (image, entry)) in plan.images.iter().zip(list.instances()).enumerate() {
+            let number = at + 1;
+            self.step(format!("Copying image {} ({number}/{count})\n", entry.digest)).await;
+            let sent = self.image(image, Some(&entry.digest)).await.map_err(|error| {
+                error.context(format!("copying image {number}/{count} from manifest list"))
+            })?;
+            is_oci |= sent.kind == ManifestKind::Oci;
+            let (digest, size, media_type) = (sent.digest, sent.size, sent.kind.media_type());
+            entries.push(Some(ListEntry { digest, size, media_type }));
+        }
+        entries.resize(listed, None);
+        self.step("Writing manifest list to image destination\n").await;
+        let digest = self.put_list(list, is_oci, &entries).await?;
+        self.step("Storing list signatures\n").await;
+        Ok(digest)
+    }
+
+    async fn put_list(
+        &self,
+        list: &Manifest,
+        is_oci: bool,
+        entries: &[Option<ListEntry>],
+    ) -> Result<Digest> {
+        let by_digest = self.target.digest().is_some();
+        let kinds: &[ManifestKind] = match (self.options.format, is_oci) {
+            (PushFormat::Oci, _) => &[ManifestKind::OciIndex],
+            (PushFormat::Docker, _) => &[ManifestKind::DockerList],
+            (PushFormat::Stored, true) => &[ManifestKind::OciIndex, ManifestKind::DockerList],
+            (PushFormat::Stored, false) => &[ManifestKind::DockerList, ManifestKind::OciIndex],
+        };
+        let mut refused = Vec::new();
+        for &kind in kinds {
+            let document = manifest_list(list, kind, entries)
+                .map_err(|error| Error::from_source(ErrorKind::Storage, &error))?;
+            if by_digest && document != *list.raw() {
+                let text = format!(
+                    "Manifest list must be converted to type {:?} to be written to destination, \
+                     but we cannot modify it: \"Destination specifies a digest\"",
+                    kind.media_type()
+                );
+                return Err(Error::new(ErrorKind::BadRequest, text));
+            }
+            let digest = Digest::of(&document);
+            match self.put_manifest(&self.place(), kind, document.into()).await {
+                Ok(()) => return Ok(digest),
+                Err(ManifestRefused { error, kind_is_refused }) => {
+                    refused.push((kind, failure::registry(error)));
+                    if !kind_is_refused {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(all_refused("manifest list", &refused))
+    }
+
+    /// Where the manifest goes.
+    fn place(&self) -> String {
+        match (self.target.digest(), self.target.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
+        }
+    }
+
+    /// The kinds of manifests that may be sent, in the order in which they are tried.
+    fn kinds(&self, stored: ManifestKind) -> Vec<ManifestKind> {
+        if self.target.digest().is_some() {
+            return vec![stored];
+        }
+        match self.options.format {
+            PushFormat::Oci => vec![ManifestKind::Oci],
+            PushFormat::Docker => vec![ManifestKind::Docker],
+            // Only OCI manifests can name it.
+            PushFormat::Stored if self.options.compression == PushCompression::Zstd => {
+                vec![ManifestKind::Oci]
+            }
+            PushFormat::Stored if stored == ManifestKind::Oci => {
+                vec![ManifestKind::Oci, ManifestKind::Docker]
+            }
+            PushFormat::Stored => vec![ManifestKind::Docker, ManifestKind::Oci],
+        }
+    }
+
+    async fn put_manifest(
+        &self,
+        place: &str,
+        kind: ManifestKind,
+        manifest: Bytes,
+    ) -> Result<(), ManifestRefused> {
+        let mut failed = 0;
+        loop {
+            let destination = self.destination().await;
+            let destination =
+                destination.map_err(|error| ManifestRefused { error, kind_is_refused: false })?;
+            let put = destination.put_manifest(place, kind.media_type(), manifest.clone()).await;
+            let Err(ManifestRefused { error, kind_is_refused }) = put else { return Ok(()) };
+            let again = self.retry.again(&mut failed, error).await;
+            again.map_err(|error| ManifestRefused { error, kind_is_refused })?;
+        }
+    }
+
+    async fn config(&self, config: Bytes) -> Result<()> {
+        let digest = Digest::of(&config);
+        self.step(format!("Copying config {digest}\n")).await;
+        let writing = |error| failure::registry(error).context("writing blob");
+        let destination = self.destination().await.map_err(writing)?;
+        let mut failed = 0;
+        while let Err(error) = destination.put_blob(&digest, config.clone()).await {
+            self.retry.again(&mut failed, error).await.map_err(writing)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the registry has a blob. One of another length is not the one that was seen.
+    async fn has(
+        &self,
+        destination: &Destination,
+        blob: &LayerBlob,
+    ) -> Result<bool, registry::Error> {
+        let mut failed = 0;
+        loop {
+            match destination.find_blob(&blob.digest).await {
+                Ok(found) => {
+                    let same = |size: Option<u64>| size.is_none_or(|size| size == blob.size);
+                    return Ok(found.is_some_and(|found| same(found.size)));
+                }
+                Err(error) => self.retry.again(&mut failed, error).await?,
+            }
+        }
+    }
+
+    /// Sees to it that the registry has all layers; their blobs, base first.
+    async fn layers(&self, plan: &ImagePlan, kind: ManifestKind) -> Result<Vec<LayerBlob>> {
+        // A layer can be there twice.
+        let mut distinct: Vec<&LayerPlan> = Vec::new();
+        for layer in &plan.layers {
+            if distinct.iter().all(|known| known.diff_id != layer.diff_id) {
+                distinct.push(layer);
+            }
+        }
+        let mut jobs = Vec::with_capacity(distinct.len());
+        for layer in distinct {
+            jobs.push(async move {
+                let blob = self.layer(&plan.snapshot, layer, kind).await?;
+                Ok::<_, Error>((&layer.diff_id, blob))
+            });
+        }
+        let blobs: HashMap<&DiffId, LayerBlob> =
+            stream::iter(jobs).buffer_unordered(LAYERS_AT_ONCE).try_collect().await?;
+        let missing = || Error::new(ErrorKind::Storage, "a layer got lost");
+        let blob = |layer: &LayerPlan| blobs.get(&layer.diff_id).cloned().ok_or_else(missing);
+        plan.layers.iter().map(blob).collect()
+    }
+
+    async fn layer(
+        &self,
+        snapshot: &Snapshot,
+        layer: &LayerPlan,
+        kind: ManifestKind,
+    ) -> Result<LayerBlob> {
+        let diff_id = &layer.diff_id;
+        self.step(format!("Copying blob {diff_id}\n")).await;
+        let how = self.how(kind);
+        let reusing = |error: registry::Error| {
+            let place = format!("trying to reuse blob {diff_id} at destination");
+            failure::registry(error).context(place)
+        };
+        let destination = self.destination().await.map_err(reusing)?;
+        let fits = |blob: &LayerBlob| {
+            let named = kind == ManifestKind::Oci || blob.packing != Packing::Zstd;
+            named && (!self.options.force_compression || blob.packing == how.packing())
+        };
+        for blob in layer.blobs.iter().filter(|blob| fits(blob)) {
+            if self.has(destination, blob).await.map_err(reusing)? {
+                self.note(layer, blob, destination);
+                return Ok(blob.clone());
+            }
+        }
+        let elsewhere = |(blob, place): &&(LayerBlob, Place)| {
+            fits(blob)
+                && place.registry == destination.registry()
+                && place.repository != destination.path()
+        };
+        let mut begun = None;
+        for (blob, place) in layer.seen.iter().filter(elsewhere).take(MOUNTS) {
+            match destination.mount(&blob.digest, &place.repository).await {
+                Ok(Mount::Done) => {
+                    self.note(layer, blob, destination);
+                    return Ok(blob.clone());
+                }
+                Ok(Mount::Upload(upload)) => begun = Some(upload),
+                // That repository may be gone, or not be ours to read.
+                Err(error) => tracing::debug!(%error, "a blob could not be mounted"),
+            }
+        }
+        let blob = self.upload(destination, snapshot, layer, how, begun).await?;
+        self.note(layer, &blob, destination);
+        Ok(blob)
+    }
+
+    /// How layers are packed for a manifest of this kind.
+    fn how(&self, kind: ManifestKind) -> How {
+        let compression = match kind {
+            ManifestKind::Oci => self.options.compression,
+            // There is no name for anything else.
+            _ => PushCompression::Gzip,
+        };
+        let level =
+            self.options.compression_level.filter(|_| compression == self.options.compression);
+        How { compression, level }
+    }
+
+    fn note(&self, layer: &LayerPlan, blob: &LayerBlob, destination: &Destination) {
+        // What is not packed is known anyway.
+        if blob.packing == Packing::Plain {
+            return;
+        }
+        let seen = Seen {
+            diff_id: layer.diff_id.clone(),
+            blob: blob.clone(),
+            place: Place {
+                registry: destination.registry().to_owned(),
+                repository: destination.path().to_owned(),
+            },
+        };
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    }
+
+    /// Packs a layer and sends it, from the beginning again if that fails half way.
+    async fn upload(
+        &self,
+        destination: &Destination,
+        snapshot: &Snapshot,
+        layer: &LayerPlan,
+        how: How,
+        mut begun: Option<Upload>,
+    ) -> Result<LayerBlob> {
+        let writing = |error| failure::registry(error).context("writing blob");
+        let mut failed = 0;
+        let mut made = None;
+        loop {
+            let packed = pack(self.engine, snapshot, &layer.id, how);
+            let outcome = packed.outcome;
+            let sent = send(destination, packed.body, &outcome, begun.take(), &mut made).await;
+            let unreadable =
+                |error: Error| error.context(format!("reading blob {}", layer.diff_id));
+            match (sent, outcome.take()) {
+                (Ok(blob), _) => return Ok(blob),
+                (Err(_), Err(error)) => return Err(unreadable(error)),
+                (Err(error), Ok(_)) => {
+                    self.retry.again(&mut failed, error).await.map_err(writing)?;
+                }
+            }
+            if let Some(blob) = &made
+                && self.has(destination, blob).await.map_err(writing)?
+            {
+                // Only the answer was lost.
+                return Ok(blob.clone());
+            }
+        }
+    }
+}
+
+/// Sends the bytes of a blob, into `begun` if that is an upload, and tells the registry their digest.
+/// `made` is the blob if they all were sent.
+async fn send(
+    destination: &Destination,
+    mut body: ByteStream,
+    outcome: &Outcome,
+    begun: Option<Upload>,
+    made: &mut Option<LayerBlob>,
+) -> Result<LayerBlob, registry::Error> {
+    // The registry is asked when there is something to send: other work may come first.
+    let first = body.next().await;
+    let mut upload = match begun {
+        Some(upload) => upload,
+        None => destination.begin().await?,
+    };
+    let sent = upload.send(stream::iter(first).chain(body).boxed()).await;
+    match outcome.made() {
+        Some(blob) => {
+            sent?;
+            *made = Some(blob.clone());
+            upload.finish(&blob.digest, Bytes::new()).await?;
+            Ok(blob)
+        }
+        None => {
+            sent?;
+            // A failure to read the layer is told by its outcome.
+            let text = "uploading layer chunked: the registry did not take all of it";
+            Err(registry::Error::new(registry::ErrorKind::Answer, text))
+        }
+    }
+}
+
+fn other_digest() -> Error {
+    let text = "Digest of source image's manifest would not match destination reference";
+    Error::new(ErrorKind::BadRequest, text)
+}
+
+/// No kind of manifest was taken.
+fn all_refused(what: &str, refused: &[(ManifestKind, Error)]) -> Error {
+    let each = |(kind, error): &(ManifestKind, Error)| format!("{}({error})", kind.media_type());
+    let each: Vec<_> = refused.iter().map(each).collect();
+    let text =
+        format!("Uploading {what} failed, attempted the following formats: {}", each.join(", "));
+    Error::new(ErrorKind::Registry, text)
+}
+
+/// The manifest and the config of an image, as one of this kind.
+fn documents(plan: &ImagePlan, kind: ManifestKind, layers: &[LayerBlob]) -> Result<(Bytes, Bytes)> {
+    let (stored, config) = (&plan.image.manifest, &plan.image.config);
+    let updating = |error: &(dyn std::error::Error + 'static)| {
+        Error::from_source(ErrorKind::BadRequest, error)
+            .context("creating an updated image manifest")
+    };
+    let config = match (stored.kind(), kind) {
+        (ManifestKind::Oci, _) | (_, ManifestKind::Docker) => config.clone(),
+        _ => docker_config_to_oci(config).map_err(|error| updating(&error))?.into(),
+    };
+    let manifest = match kind {
+        ManifestKind::Oci => oci_manifest(stored, &config, layers),
+        _ => docker_manifest(stored, &config, layers),
+    };
+    Ok((manifest.map_err(|error| updating(&error))?.into(), config))
+}
