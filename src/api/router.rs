@@ -46,8 +46,8 @@ fn table() -> OpenApiRouter<Shared> {
     use docker::auth;
     use libpod::{
         changes, commit, disk_usage, events, exists, export, get, history, import, info, inspect,
-        list, load, local_load, ping, prune, pull, push, remove, remove_one, resolve, scp, search, tag,
-        tree, untag, version,
+        list, load, local_load, ping, prune, pull, push, remove, remove_one, resolve, scp, search,
+        tag, tree, untag, version,
     };
 
     let ping = OpenApiRouter::with_openapi(Description::openapi())

@@ -257,7 +257,7 @@ mod tests {
     fn what_is_the_same_stays_as_it_is() {
         let gzip = stored(media_type::OCI_LAYER_GZIP, "{}");
         let same = oci_manifest(&gzip, b"{}", &[blob('b', Packing::Gzip)]).unwrap();
-        assert_eq!(same, gzip.raw());
+        assert_eq!(same, *gzip.raw());
         // What a docker archive is stored as calls plain layers gzip.
         let plain = oci_manifest(&gzip, b"{}", &[blob('b', Packing::Plain)]).unwrap();
         assert_eq!(Manifest::parse(plain).unwrap().layers()[0].media_type, media_type::OCI_LAYER);
@@ -300,7 +300,7 @@ mod tests {
             size: 7,
             media_type: media_type::OCI_MANIFEST,
         };
-        assert_eq!(list(ManifestKind::OciIndex, &[Some(old.clone()), None]), stored.raw());
+        assert_eq!(list(ManifestKind::OciIndex, &[Some(old.clone()), None]), *stored.raw());
         let new = ListEntry { size: 8, ..old };
         let changed = list(ManifestKind::DockerList, &[None, Some(new)]);
         let changed: Value = serde_json::from_slice(&changed).unwrap();

@@ -12,9 +12,9 @@ use imaged::engine::{
     DiskUsageReport, Error, ErrorKind, EventStream, EventsOptions, HistoryOptions, HistoryReport,
     HostInfo, ImageDetails, ImageEngine, ImageName, ImageSummary, ImportOptions, ImportReport,
     InspectOptions, ListOptions, LoadOptions, LoadReport, LookupReport, Progress, PruneOptions,
-    PrunedImage, PullOptions, PullProgress, PullReport, RegistriesInfo, RemoveOptions,
-    RemoveReport, ResolveReport, Result, SaveOptions, SearchHit, SearchOptions, StoreInfo,
-    SystemInfo, TreeOptions, TreeReport, VersionReport,
+    PrunedImage, PullOptions, PullProgress, PullReport, PushOptions, PushReport, RegistriesInfo,
+    RemoveOptions, RemoveReport, ResolveReport, Result, SaveOptions, SearchHit, SearchOptions,
+    Steps, StoreInfo, SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
 use imaged::image::Login;
 use serde_json::Value;
@@ -242,6 +242,33 @@ impl ImageEngine for Fake {
             report::tell(&progress, record).await;
         }
         Ok(PullReport { images: records.last().map(report::images).unwrap_or_default() })
+    }
+
+    async fn push(
+        &self,
+        name: &ImageName,
+        destination: &str,
+        options: PushOptions,
+        steps: Steps<String>,
+    ) -> Result<PushReport> {
+        self.called(format!("push {name} {destination} {options:?}"));
+        self.find(name)?;
+        self.outcome()?;
+        // A list of records, of which the last says how it ended; nothing if that is all.
+        let records = self.document.as_array().cloned().unwrap_or_default();
+        let mut digest = format!("sha256:{ID}");
+        for record in &records {
+            if let Some(line) = record["stream"].as_str() {
+                steps.tell(line.to_owned()).await;
+            }
+            if let Some(text) = record["error"].as_str() {
+                return Err(Error::new(ErrorKind::Registry, text));
+            }
+            if let Some(text) = record["manifestdigest"].as_str() {
+                digest = text.to_owned();
+            }
+        }
+        Ok(PushReport { digest: digest.parse().unwrap() })
     }
 
     async fn resolve(&self, name: &ImageName) -> Result<ResolveReport> {

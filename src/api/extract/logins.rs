@@ -28,10 +28,11 @@ impl<S: Send + Sync> FromRequestParts<S> for RegistryLogins {
         let pairs = pairs(parts.uri.query().unwrap_or_default());
         let registry = pairs.iter().find(|(name, _)| name == "registry");
         let registry = registry.map_or("", |(_, registry)| registry.as_str());
-        read(&parts.headers, registry).map(Self).map_err(|(header, text)| {
+        read(&parts.headers, registry).map(Self).map_err(|BadHeader { header, step, cause }| {
             let target = parts.extensions.get::<RequestTarget>().map_or("", |target| &target.0);
-            ApiError::new(StatusCode::BAD_REQUEST, text)
-                .context(format!("failed to parse {header:?} header for {target}"))
+            let error = ApiError::new(StatusCode::BAD_REQUEST, cause);
+            let error = if step.is_empty() { error } else { error.context(step) };
+            error.context(format!("failed to parse {header:?} header for {target}"))
         })
     }
 }
@@ -55,25 +56,36 @@ impl From<Written> for Login {
     }
 }
 
-/// Reads the headers. An error says which header is bad, and why.
-fn read(headers: &HeaderMap, registry: &str) -> Result<Logins, (&'static str, String)> {
+/// What is wrong with a header.
+struct BadHeader {
+    header: &'static str,
+    /// What failed; empty if there is only one thing that can.
+    step: String,
+    cause: String,
+}
+
+/// Reads the headers.
+fn read(headers: &HeaderMap, registry: &str) -> Result<Logins, BadHeader> {
     let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(text) = value(CONFIG) {
-        let json = decode(text)
-            .map_err(|text| (CONFIG, format!("failed to decode {CONFIG:?}: {text}")))?;
-        let named = map(&json)
-            .map_err(|text| (CONFIG, format!("failed to unmarshal {CONFIG:?}: {text}")))?;
+        let bad = |step: &str| {
+            let step = format!("failed to {step} {CONFIG:?}");
+            |cause| BadHeader { header: CONFIG, step, cause }
+        };
+        let json = decode(text).map_err(bad("decode"))?;
+        let named = map(&json).map_err(bad("unmarshal"))?;
         return Ok(of_config(named, registry));
     }
     let Some(text) = value(AUTH).filter(|text| !matches!(*text, "" | "null")) else {
         return Ok(Logins::default());
     };
-    let json = decode(text).map_err(|text| (AUTH, text))?;
+    let bad = |cause| BadHeader { header: AUTH, step: String::new(), cause };
+    let json = decode(text).map_err(bad)?;
     if let Ok(named) = map(&json) {
         return Ok(Logins { everywhere: None, named });
     }
     let login: Login = serde_json::from_slice::<Option<Written>>(&json)
-        .map_err(|error| (AUTH, place(&error)))?
+        .map_err(|error| bad(place(&error)))?
         .unwrap_or_default()
         .into();
     Ok(Logins { everywhere: (!login.is_empty()).then_some(login), named: Vec::new() })
@@ -133,8 +145,13 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.to_lowercase().parse().unwrap(), value.parse().unwrap()))
             .collect();
-        let logins =
-            read(&headers, registry).map_err(|(header, text)| format!("{header}: {text}"))?;
+        let logins = read(&headers, registry).map_err(|BadHeader { header, step, cause }| {
+            if step.is_empty() {
+                format!("{header}: {cause}")
+            } else {
+                format!("{header}: {step}: {cause}")
+            }
+        })?;
         let mut text = logins
             .everywhere
             .map(|it| it.username + it.identity_token.as_str())

@@ -17,7 +17,8 @@ use crate::api::stream::{documents, newline};
 use crate::api::under_way::{Step, UnderWay};
 use crate::api::wire::libpod::PushRecord;
 use crate::engine::{
-    Error, ErrorKind, PushCompression, PushFormat, PushOptions, PushReport, Result as Outcome, Steps,
+    Error, ErrorKind, PushCompression, PushFormat, PushOptions, PushReport, Result as Outcome,
+    Steps,
 };
 use crate::image::{Logins, go_duration, is_stored_name, transport};
 

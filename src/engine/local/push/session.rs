@@ -15,8 +15,8 @@ use crate::engine::{
     ByteStream, Error, ErrorKind, PushCompression, PushFormat, PushOptions, Result, Steps,
 };
 use crate::image::{
-    DiffId, Digest, LayerBlob, ListEntry, Manifest, ManifestKind, Packing, Reference, docker_config_to_oci,
-    docker_manifest, manifest_list, oci_manifest,
+    DiffId, Digest, LayerBlob, ListEntry, Manifest, ManifestKind, Packing, Reference,
+    docker_config_to_oci, docker_manifest, manifest_list, oci_manifest,
 };
 use crate::registry::{self, Destination, ManifestRefused, Mount, Retry, Unreached, Upload};
 use crate::storage::Snapshot;
