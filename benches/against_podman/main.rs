@@ -14,6 +14,7 @@ mod disk;
 mod image;
 mod measure;
 mod process;
+mod registry;
 mod report;
 
 use std::path::PathBuf;

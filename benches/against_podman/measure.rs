@@ -15,6 +15,7 @@ use crate::commit::{self, Changes};
 use crate::disk::Disk;
 use crate::image::{self, Image, NAME};
 use crate::process;
+use crate::registry;
 use crate::report::{Report, Required, Row, Unit};
 use crate::support::server::{imaged, podman_service};
 use crate::support::{DockerArchive, Layer, Server, Store, tree};
@@ -65,6 +66,10 @@ pub(crate) enum Part {
     Transfers,
     /// Commit of a container with many changes.
     Commits,
+    /// Push of a large image to a registry.
+    Pushes,
+    /// Pull of a large image from a registry.
+    Pulls,
     /// Lists, starts and idle memory on a store of many images.
     Lists,
 }
@@ -91,14 +96,19 @@ impl Bench {
         let mut rows = Vec::new();
         for part in parts {
             match part {
-                Part::Transfers => {
+                Part::Transfers | Part::Pushes | Part::Pulls => {
                     let archive = dir.path().join("image.tar");
                     eprintln!("making the image");
                     let image = image::write(&archive, self.percent);
                     eprintln!("{} files, {} bytes unpacked", image.files, image.unpacked);
                     setting["files"] = image.files.into();
                     setting["unpacked"] = image.unpacked.into();
-                    rows.extend(self.transfers(&archive, &image));
+                    let (parent, rounds) = (&self.parent, self.rounds);
+                    rows.extend(match part {
+                        Part::Pushes => registry::pushes(parent, &archive, &image, rounds),
+                        Part::Pulls => registry::pulls(parent, &archive, &image, rounds),
+                        _ => self.transfers(&archive, &image),
+                    });
                     fs::remove_file(&archive).unwrap();
                 }
                 Part::Commits => {

@@ -98,9 +98,7 @@ impl Reference {
             return Err(ReferenceError::Hex(text.to_owned()));
         }
         let (domain, remainder) = match text.split_once('/') {
-            Some((first, rest)) if names_registry(first) || first.to_lowercase() != first => {
-                (first, rest)
-            }
+            Some((first, rest)) if names_registry(first) => (first, rest),
             _ => ("docker.io", text),
         };
         let domain = if domain == "index.docker.io" { "docker.io" } else { domain };

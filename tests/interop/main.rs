@@ -24,6 +24,7 @@ mod names;
 mod policy;
 mod prune;
 mod pull;
+mod push;
 mod reading;
 mod refused;
 mod registries;

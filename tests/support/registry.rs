@@ -131,6 +131,23 @@ impl Registry {
         self.dir.path().join(name)
     }
 
+    /// How many bytes it keeps.
+    pub(crate) fn stored(&self) -> u64 {
+        let mut total = 0;
+        let mut directories = vec![self.path("data")];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let metadata = entry.metadata().unwrap();
+                if metadata.is_dir() {
+                    directories.push(entry.path());
+                } else {
+                    total += metadata.len();
+                }
+            }
+        }
+        total
+    }
+
     /// Puts a small image there, the same for every name.
     #[track_caller]
     pub(crate) fn push(&self, names: &[&str]) {

@@ -7,7 +7,7 @@ use super::super::facts::Documents;
 use super::super::library::Library;
 use super::super::resolve::Lists;
 use super::super::save;
-use super::super::stored_name::has_digest;
+use super::super::stored_name::{StoredName, has_digest};
 use crate::archive::SavedImage;
 use crate::engine::{Error, ErrorKind, Result};
 use crate::image::{DiffId, Digest, ImageId, LayerBlob, LayerId, Manifest, Packing};
@@ -25,6 +25,8 @@ pub(super) struct ImagePlan {
     pub(super) image: SavedImage,
     /// Its layers, base first.
     pub(super) layers: Vec<LayerPlan>,
+    /// Repositories that it has, or had, a name of: it may have come from there.
+    pub(super) origins: Vec<Place>,
 }
 
 /// A layer.
@@ -96,7 +98,22 @@ fn of_image(library: &Library<'_>, at: usize, manifest: &str) -> Result<ImagePla
     let layers = ids.into_iter().enumerate();
     let layers = layers.map(|(index, id)| layer(&snapshot, &image, index, id));
     let layers = layers.collect::<Result<_>>()?;
-    Ok(ImagePlan { id: stored.record.id.clone(), snapshot, image, layers })
+    let origins = origins(&stored.record);
+    Ok(ImagePlan { id: stored.record.id.clone(), snapshot, image, layers, origins })
+}
+
+fn origins(record: &ImageRecord) -> Vec<Place> {
+    let mut origins = Vec::new();
+    for name in record.names.iter().chain(&record.names_history) {
+        let Some((registry, path)) = StoredName::new(name).repository.split_once('/') else {
+            continue;
+        };
+        let place = Place { registry: registry.to_owned(), repository: path.to_owned() };
+        if !origins.contains(&place) {
+            origins.push(place);
+        }
+    }
+    origins
 }
 
 /// What the image and the store know of a layer.
@@ -129,6 +146,25 @@ fn layer(snapshot: &Snapshot, image: &SavedImage, index: usize, id: LayerId) -> 
     blobs.push(LayerBlob { digest: diff_id.digest().clone(), size, packing: Packing::Plain });
     blobs.dedup();
     Ok(LayerPlan { id, diff_id, blobs, seen: Vec::new() })
+}
+
+impl LayerPlan {
+    /// Blobs of the layer that may be in other repositories of the registry of `here`, and where. What
+    /// was seen comes first; then what the image's manifest names, which may be where the image is from.
+    pub(super) fn elsewhere(&self, origins: &[Place], here: &Place) -> Vec<(LayerBlob, Place)> {
+        let mut all = self.seen.clone();
+        for blob in self.blobs.iter().filter(|blob| blob.packing != Packing::Plain) {
+            all.extend(origins.iter().map(|origin| (blob.clone(), origin.clone())));
+        }
+        let mut elsewhere: Vec<(LayerBlob, Place)> = Vec::new();
+        for (blob, place) in all {
+            let is_elsewhere = place.registry == here.registry && place != *here;
+            if is_elsewhere && !elsewhere.contains(&(blob.clone(), place.clone())) {
+                elsewhere.push((blob, place));
+            }
+        }
+        elsewhere
+    }
 }
 
 impl ImagePlan {

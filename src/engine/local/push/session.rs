@@ -23,8 +23,8 @@ use crate::storage::Snapshot;
 
 /// Layers that are looked for, packed and sent at the same time.
 const LAYERS_AT_ONCE: usize = 3;
-/// Repositories that a blob is tried to be taken from.
-const MOUNTS: usize = 2;
+/// Attempts to take a layer from other repositories.
+const MOUNTS: usize = 3;
 
 /// A registry, and what is to be done there.
 pub(super) struct Session<'a> {
@@ -276,7 +276,7 @@ impl<'a> Session<'a> {
         let mut jobs = Vec::with_capacity(distinct.len());
         for layer in distinct {
             jobs.push(async move {
-                let blob = self.layer(&plan.snapshot, layer, kind).await?;
+                let blob = self.layer(plan, layer, kind).await?;
                 Ok::<_, Error>((&layer.diff_id, blob))
             });
         }
@@ -289,7 +289,7 @@ impl<'a> Session<'a> {
 
     async fn layer(
         &self,
-        snapshot: &Snapshot,
+        plan: &ImagePlan,
         layer: &LayerPlan,
         kind: ManifestKind,
     ) -> Result<LayerBlob> {
@@ -311,13 +311,14 @@ impl<'a> Session<'a> {
                 return Ok(blob.clone());
             }
         }
-        let elsewhere = |(blob, place): &&(LayerBlob, Place)| {
-            fits(blob)
-                && place.registry == destination.registry()
-                && place.repository != destination.path()
+        let here = Place {
+            registry: destination.registry().to_owned(),
+            repository: destination.path().to_owned(),
         };
         let mut begun = None;
-        for (blob, place) in layer.seen.iter().filter(elsewhere).take(MOUNTS) {
+        let elsewhere = layer.elsewhere(&plan.origins, &here);
+        let elsewhere: Vec<_> = elsewhere.into_iter().filter(|(blob, _)| fits(blob)).collect();
+        for (blob, place) in elsewhere.iter().take(MOUNTS) {
             match destination.mount(&blob.digest, &place.repository).await {
                 Ok(Mount::Done) => {
                     self.note(layer, blob, destination);
@@ -328,7 +329,7 @@ impl<'a> Session<'a> {
                 Err(error) => tracing::debug!(%error, "a blob could not be mounted"),
             }
         }
-        let blob = self.upload(destination, snapshot, layer, how, begun).await?;
+        let blob = self.upload(destination, &plan.snapshot, layer, how, begun).await?;
         self.note(layer, &blob, destination);
         Ok(blob)
     }
