@@ -23,6 +23,7 @@ mod naming;
 mod normal;
 mod pair;
 mod play;
+mod pushing;
 mod reading;
 mod removing;
 mod system;
@@ -36,11 +37,12 @@ fn both_servers_answer_alike() {
     listing::play(&mut play);
     system::play(&mut play);
     exporting::play(&mut play);
+    pushing::play(&mut play);
     naming::play(&mut play);
     loading::play(&mut play);
     importing::play(&mut play);
     lists::play(&mut play);
     removing::play(&mut play);
     ending::play(&mut play);
-    play.finish(880);
+    play.finish(920);
 }
