@@ -100,15 +100,6 @@ impl Registries {
         places.into_iter().map(source).collect()
     }
 
-    /// What is asked for to write to `reference`, a full one: never a mirror.
-    ///
-    /// # Errors
-    /// As of [`pull_sources`](Self::pull_sources).
-    pub fn push_target(&self, reference: &Reference) -> Result<PullSource, ReferenceError> {
-        let own = PullSource { reference: reference.clone(), insecure: false };
-        Ok(self.pull_sources(reference)?.pop().unwrap_or(own))
-    }
-
     /// Why nothing is to be had from a registry that is blocked.
     pub fn blocked(&self, entry: &RegistryEntry) -> String {
         let [file, directory] = &self.origin;
@@ -193,7 +184,6 @@ mod tests {
                 |it: &PullSource| format!("{}{}", it.reference, if it.insecure { "!" } else { "" });
             let found: Vec<_> = sources.iter().map(text).collect();
             assert_eq!(found.join(" ").replace(&digest, "D"), expected, "{name}");
-            assert_eq!(registries.push_target(&reference).ok(), sources.last().cloned(), "{name}");
         }
     }
 

@@ -23,6 +23,7 @@ mod naming;
 mod normal;
 mod pair;
 mod play;
+mod pulling;
 mod pushing;
 mod reading;
 mod removing;
@@ -38,11 +39,12 @@ fn both_servers_answer_alike() {
     system::play(&mut play);
     exporting::play(&mut play);
     pushing::play(&mut play);
+    pulling::play(&mut play);
     naming::play(&mut play);
     loading::play(&mut play);
     importing::play(&mut play);
     lists::play(&mut play);
     removing::play(&mut play);
     ending::play(&mut play);
-    play.finish(920);
+    play.finish(950);
 }
