@@ -108,8 +108,8 @@ impl Destination {
         &self.path
     }
 
-    /// Whether a blob is there already.
-    pub async fn find_blob(&self, digest: &Digest) -> Result<Option<FoundBlob>> {
+    /// Whether a blob is there already. Errors call it `name`, which may be the digest of what is in it.
+    pub async fn find_blob(&self, digest: &Digest, name: &Digest) -> Result<Option<FoundBlob>> {
         let url = self.client.url(&format!("/v2/{}/blobs/{digest}", self.path))?;
         let ask = Ask { method: Method::HEAD, ..Ask::default() };
         let response = self.client.ask(url, ask).await?;
@@ -118,7 +118,7 @@ impl Destination {
             StatusCode::NOT_FOUND => Ok(None),
             _ => {
                 let place = format!(
-                    "checking whether a blob {digest} exists in {}/{}",
+                    "checking whether a blob {name} exists in {}/{}",
                     self.registry, self.path
                 );
                 Err(refusal(response).await.context(place))
@@ -153,7 +153,7 @@ impl Destination {
 
     /// Sends a small blob, unless it is there.
     pub async fn put_blob(&self, digest: &Digest, content: Bytes) -> Result<()> {
-        if self.find_blob(digest).await?.is_some() {
+        if self.find_blob(digest, digest).await?.is_some() {
             return Ok(());
         }
         self.begin().await?.finish(digest, content).await

@@ -66,9 +66,12 @@ pub(crate) fn normal(answer: &Answer, masks: &[(String, String)]) -> Value {
     }
     let kind = headers.get("content-type").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut all = json!({ "status": answer.status, "header": headers });
+    // Podman 4 says of some streams of documents nothing.
+    let is_stream = kind.is_empty() && answer.body.starts_with(b"{");
     let mut body = match kind.as_str() {
-        "application/json" => {
+        _ if is_stream || kind == "application/json" => {
             let mut documents = documents(&answer.body);
+            sort_copies(&mut documents);
             let first = documents.remove(0);
             if !documents.is_empty() {
                 all["further documents"] = documents.into();
@@ -82,6 +85,17 @@ pub(crate) fn normal(answer: &Answer, masks: &[(String, String)]) -> Value {
     split_reasons(&mut body);
     all["body"] = body;
     all
+}
+
+/// Layers are copied at the same time; in which order they begin is an accident.
+fn sort_copies(documents: &mut [Value]) {
+    let is_copy = |document: &Value| {
+        let line = document["stream"].as_str().unwrap_or_default();
+        line.starts_with("Copying blob ")
+    };
+    let Some(first) = documents.iter().position(is_copy) else { return };
+    let count = documents[first..].iter().take_while(|document| is_copy(document)).count();
+    documents[first..first + count].sort_by_key(ToString::to_string);
 }
 
 /// The documents, of which there should be one, or what is wrong with them.

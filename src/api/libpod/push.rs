@@ -136,12 +136,13 @@ pub(crate) async fn push(
     Ok(documents(records))
 }
 
-/// The name must be one that images of a store can have.
+/// The name must be one that images of a store can have. As to Podman, names of registries pass, and lead
+/// nowhere; names that say that they are of a store do not.
 fn check_name(name: &str) -> Result<(), ApiError> {
     let text = format!("reference {name:?} must be a storage reference");
     let bad = |text: String| Err(ApiError::new(StatusCode::BAD_REQUEST, text));
     match transport(name) {
-        Some(("containers-storage", _)) => Ok(()),
+        Some(("docker", _)) => Ok(()),
         Some(_) => bad(text),
         None if is_stored_name(name) => Ok(()),
         None => {

@@ -246,15 +246,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Whether the registry has a blob. One of another length is not the one that was seen.
+    /// Whether the registry has a blob of a layer. One of another length is not the one that was seen.
     async fn has(
         &self,
         destination: &Destination,
+        layer: &DiffId,
         blob: &LayerBlob,
     ) -> Result<bool, registry::Error> {
         let mut failed = 0;
         loop {
-            match destination.find_blob(&blob.digest).await {
+            match destination.find_blob(&blob.digest, layer.digest()).await {
                 Ok(found) => {
                     let same = |size: Option<u64>| size.is_none_or(|size| size == blob.size);
                     return Ok(found.is_some_and(|found| same(found.size)));
@@ -306,7 +307,7 @@ impl<'a> Session<'a> {
             named && (!self.options.force_compression || blob.packing == how.packing())
         };
         for blob in layer.blobs.iter().filter(|blob| fits(blob)) {
-            if self.has(destination, blob).await.map_err(reusing)? {
+            if self.has(destination, diff_id, blob).await.map_err(reusing)? {
                 self.note(layer, blob, destination);
                 return Ok(blob.clone());
             }
@@ -388,7 +389,7 @@ impl<'a> Session<'a> {
                 }
             }
             if let Some(blob) = &made
-                && self.has(destination, blob).await.map_err(writing)?
+                && self.has(destination, &layer.diff_id, blob).await.map_err(writing)?
             {
                 // Only the answer was lost.
                 return Ok(blob.clone());
