@@ -1,14 +1,16 @@
-//! Pushes to a registry that both sides share, and what is refused before there is one.
+//! Pushes to registries, and what is refused before there is one. Each side has registries of its own:
+//! Debian's gets confused when two push the same blob into one repository at once.
 
 use crate::pair::Request;
 use crate::play::Play;
 use crate::support::registry::{Registry, Setup};
 
 pub(crate) fn play(play: &mut Play) {
-    let (open, closed) =
-        (Registry::plain(), Registry::start(Setup { password: true, ..Setup::default() }));
-    for (name, registry) in [("registry", &open), ("closed", &closed)] {
-        play.pair.remember(name, &registry.host(), &registry.host());
+    let closed = Setup { password: true, ..Setup::default() };
+    let open = [Registry::plain(), Registry::plain()];
+    let closed = [Registry::start(closed), Registry::start(closed)];
+    for (name, [ours, theirs]) in [("registry", &open), ("closed", &closed)] {
+        play.pair.remember(name, &ours.host(), &theirs.host());
     }
     refused(play);
     quiet(play);

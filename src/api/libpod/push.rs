@@ -163,8 +163,7 @@ fn check_name(name: &str) -> Result<(), ApiError> {
 fn options(query: &Query<PushQuery>, logins: Logins) -> Outcome<PushOptions> {
     let bad = |text: String| Error::new(ErrorKind::BadRequest, text);
     let params = &query.params;
-    let mut options = PushOptions::default();
-    options.format = match &*params.format {
+    let format = match &*params.format {
         "" => PushFormat::Stored,
         "oci" => PushFormat::Oci,
         "v2s2" | "docker" => PushFormat::Docker,
@@ -179,7 +178,7 @@ fn options(query: &Query<PushQuery>, logins: Logins) -> Outcome<PushOptions> {
             )));
         }
     };
-    options.compression = match &*params.compression_format {
+    let compression = match &*params.compression_format {
         "" | "gzip" => PushCompression::Gzip,
         "zstd" | "zstd:chunked" => PushCompression::Zstd,
         other @ ("bzip2" | "xz" | "lzma") => {
@@ -187,6 +186,8 @@ fn options(query: &Query<PushQuery>, logins: Logins) -> Outcome<PushOptions> {
         }
         other => return Err(bad(format!("cannot find compressor for {other:?}"))),
     };
+    let mut options = PushOptions::default();
+    (options.format, options.compression) = (format, compression);
     let named = !params.compression_format.is_empty() && query.spelled("compressionFormat");
     options.force_compression = match params.force_compression_format {
         Some(force) => force && !params.compression_format.is_empty(),
