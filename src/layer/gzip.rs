@@ -182,22 +182,58 @@ fn threads_ended() -> io::Error {
     io::Error::other("packing thread ended early")
 }
 
+/// Where a block is looked at to see whether it can be packed at all.
+const SAMPLES: usize = 8;
+/// Length of each place, bytes.
+const SAMPLE: usize = 4 << 10;
+
+/// Packs blocks. What is packed already, as archives and pictures are, is only stored, which costs a
+/// fraction of finding out at every byte that there is nothing to be had.
+struct Packer {
+    packing: Compressor,
+    trying: Compressor,
+    storing: Compressor,
+}
+
+impl Packer {
+    fn new(level: i32) -> Self {
+        let compressor = |level| Compressor::new(CompressionLvl::new(level).unwrap_or_default());
+        Self { packing: compressor(level), trying: compressor(1), storing: compressor(0) }
+    }
+
+    fn pack(&mut self, content: &[u8]) -> io::Result<Vec<u8>> {
+        let compressor = if self.is_dense(content) { &mut self.storing } else { &mut self.packing };
+        let mut member = vec![0; compressor.gzip_compress_bound(content.len())];
+        let len = compressor.gzip_compress(content, &mut member).map_err(io::Error::other)?;
+        member.truncate(len);
+        Ok(member)
+    }
+
+    /// Whether nothing in `content` seems to get smaller. Depends on the content only.
+    fn is_dense(&mut self, content: &[u8]) -> bool {
+        // Of less there is nothing to be gained.
+        if content.len() < BLOCK / 2 {
+            return false;
+        }
+        let mut out = [0; SAMPLE];
+        let step = content.len() / SAMPLES;
+        content.chunks(step).take(SAMPLES).all(|part| {
+            let sample = &part[..part.len().min(SAMPLE)];
+            // It is dense if it does not fit into a little less than its own length.
+            let room = sample.len() - sample.len() / 32;
+            self.trying.deflate_compress(sample, &mut out[..room]).is_err()
+        })
+    }
+}
+
 fn pack_all(queue: &Mutex<Receiver<Job>>, level: i32) {
-    let level = CompressionLvl::new(level).unwrap_or_default();
-    let mut compressor = Compressor::new(level);
+    let mut packer = Packer::new(level);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { content, result }) = job else { return };
         // The receiver is gone only when the writer was given up.
-        let _ = result.send(pack(&mut compressor, &content));
+        let _ = result.send(packer.pack(&content));
     }
-}
-
-fn pack(compressor: &mut Compressor, content: &[u8]) -> io::Result<Vec<u8>> {
-    let mut member = vec![0; compressor.gzip_compress_bound(content.len())];
-    let len = compressor.gzip_compress(content, &mut member).map_err(io::Error::other)?;
-    member.truncate(len);
-    Ok(member)
 }
 
 #[cfg(test)]
@@ -239,6 +275,29 @@ mod tests {
         });
         assert_eq!((sizes[0], sizes[3]), (sizes[1], sizes[4]));
         assert!(sizes[1] > sizes[2] && sizes[2] > sizes[3], "{sizes:?}");
+    }
+
+    #[test]
+    fn what_is_packed_already_is_stored() {
+        let mut state = 1_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56).to_le_bytes()[0]
+        };
+        let dense: Vec<u8> = (0..BLOCK).map(|_| random()).collect();
+        let mixed: Vec<u8> =
+            (0..BLOCK).map(|at| if at < BLOCK / 2 { random() } else { b'x' }).collect();
+        let mut packer = Packer::new(LEVEL);
+        assert!(packer.is_dense(&dense));
+        assert!(!packer.is_dense(&mixed) && !packer.is_dense(&vec![0; BLOCK]));
+        assert!(!packer.is_dense(&[]) && !packer.is_dense(&dense[..1000]));
+        for content in [dense, mixed] {
+            let bytes = packed(&content, 1, BLOCK);
+            assert!(bytes.len() < content.len() + 200);
+            let mut unpacked = Vec::new();
+            Decoder::new(&bytes[..]).unwrap().read_to_end(&mut unpacked).unwrap();
+            assert!(unpacked == content);
+        }
     }
 
     #[test]

@@ -114,6 +114,9 @@ impl BlobForms {
         }
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut contents = self.read();
+        if seen.iter().all(|seen| contents.knows(seen)) {
+            return;
+        }
         for seen in seen {
             contents.add(seen);
         }
@@ -146,6 +149,15 @@ impl BlobForms {
 }
 
 impl Contents {
+    /// Whether this was the last that was seen of the layer.
+    fn knows(&self, seen: &Seen) -> bool {
+        let known = self.layers.iter().find(|known| known.layer == seen.diff_id);
+        let form = known.and_then(|known| known.forms.first());
+        form.is_some_and(|form| {
+            form.blob() == seen.blob && form.places.first() == Some(&seen.place)
+        })
+    }
+
     fn add(&mut self, seen: &Seen) {
         self.version = VERSION;
         let at = self.layers.iter().position(|known| known.layer == seen.diff_id);
