@@ -18,6 +18,8 @@ use crate::task::Class;
 /// Threads that pack one layer. Several layers are packed at a time, each with blocks of memory for
 /// each of its threads.
 const THREADS: usize = 4;
+/// What gzip does when nobody says: blobs are about as long as those of Podman, made in half its time.
+const GZIP_LEVEL: i64 = 1;
 /// What zstd does when nobody says: what the tools written in Go call their default.
 const ZSTD_LEVEL: i64 = 3;
 /// The hardest that zstd packs.
@@ -115,10 +117,9 @@ fn packed(
         PushCompression::Gzip => {
             let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
             let threads = NonZero::new(cores.min(THREADS)).unwrap_or(NonZero::<usize>::MIN);
-            let mut gzip = GzipWriter::with_threads(out, threads);
-            if let Some(level) = how.level.filter(|level| *level >= 0) {
-                gzip = gzip.at_level(i32::try_from(level).unwrap_or(i32::MAX));
-            }
+            let level = how.level.filter(|level| *level >= 0).unwrap_or(GZIP_LEVEL);
+            let level = i32::try_from(level).unwrap_or(i32::MAX);
+            let mut gzip = GzipWriter::with_threads(out, threads).at_level(level);
             content.copy_to(&mut gzip, cancel).map_err(failure::own_layer)?;
             gzip.finish().map_err(writing)?
         }
