@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::Error;
+use super::atomic::is_temporary;
 use super::lock::LayersWrite;
 use super::lock::{Images, Layers};
 use super::overlay::Tree;
@@ -145,6 +146,7 @@ impl Inner {
             && !self.primary.layers.has_temporaries()?
             && !self.primary.images.has_temporaries()?
             && !self.runtime.containers.has_temporaries()?
+            && tar_split_temporaries(&tree)?.is_empty()
         {
             return Ok(());
         }
@@ -155,6 +157,10 @@ impl Inner {
         self.primary.layers.remove_temporaries(&layers)?;
         self.primary.images.remove_temporaries(&images)?;
         self.runtime.containers.remove_temporaries(&held)?;
+        // They are written under the lock of layers only.
+        for name in tar_split_temporaries(&tree)? {
+            tree.layers.unlink(name)?;
+        }
         let loaded = self.primary.layers.load(&layers, None)?;
         let known = self.primary.images.load(&images, None)?;
         let containers = self.runtime.containers.load(&held, None)?;
@@ -193,6 +199,15 @@ impl Inner {
     ) -> Result<Loaded<Layers>, Error> {
         remove::layers(&self.primary.layers, held, base, doomed, to, self.durable())
     }
+}
+
+/// Temporary files of tar-splits. Podman makes them beside the records; we do not.
+fn tar_split_temporaries(tree: &Tree) -> Result<Vec<String>, Error> {
+    let is_one = |name: &String| {
+        let layer = name.strip_prefix(".tmp-").and_then(|rest| rest.split_once('.'));
+        layer.is_some_and(|(id, _)| is_temporary(name, &format!("{id}.tar-split.gz")))
+    };
+    Ok(tree.layers.names()?.into_iter().filter(is_one).collect())
 }
 
 /// Those of the candidates that exist and that nothing needs but others of them.

@@ -101,6 +101,15 @@ fn play(store: &Store, client: &Client) -> String {
     client.download("/images/first:1/get?format=oci-archive", &archive).unwrap();
     let both = "references=first:1&references=second:1&references=first:1";
     client.download(&format!("/images/export?format=docker-archive&{both}"), &archive).unwrap();
+    // Podman's service writes these a moment later, and what comes next is not done by it.
+    let start = Instant::now();
+    let saves = || {
+        seen(&events(client, "stream=false&since=0")).into_iter().filter(|it| it.action == "save")
+    };
+    while saves().count() < 3 {
+        assert!(start.elapsed() < PATIENCE, "not all exports are told");
+        thread::sleep(Duration::from_millis(10));
+    }
     let container = store.podman(["create", "--network=none", "first:1"]);
     delete("/images/first:1", 409);
     store.podman(["rm", &container]);

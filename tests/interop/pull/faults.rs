@@ -111,6 +111,7 @@ fn lies_are_found_out() {
     let store = Store::new();
     let server = start(&store, "");
     for (lie, prepare, words) in lies {
+        eprintln!("{lie}");
         let registry = Faulty::start();
         prepare(&registry);
         let name = format!("{}/app:1", registry.host());
