@@ -116,7 +116,13 @@ pub struct Healthcheck {
 
 impl ImageConfig {
     /// Parses a config blob.
+    ///
+    /// # Errors
+    /// If it is no object: serde would take an array for one, which to the tools is no config.
     pub fn parse(raw: &[u8]) -> Result<Self, serde_json::Error> {
+        if raw.trim_ascii_start().first() == Some(&b'[') {
+            return Err(serde::de::Error::custom("cannot unmarshal array into an image config"));
+        }
         serde_json::from_slice(raw)
     }
 

@@ -89,6 +89,31 @@ def map_query(context, query):  # noqa: F811
     return query | {"term": ["app", "", "127.0.0.1:1/app", f"{REGISTRY}/app"][len(term) % 4]}
 
 
+@schemathesis.hook.apply_to(operation_id="ImagePullLibpod")
+def map_query(context, query):  # noqa: F811
+    """Pulls from there what there is and what is not, and does not try again for hours."""
+    reference = str(query.get("reference"))
+    names = [f"{REGISTRY}/app:1", "app:1", f"{REGISTRY}/nothing", reference]
+    policy = query.get("policy")
+    policies = ["always", "Missing", "newer", policy]
+    return query | {
+        "reference": names[len(reference) % 4],
+        "policy": policies[len(str(policy)) % 4],
+        "retry": 0,
+        "retrydelay": "1ms" if len(reference) % 3 else query.get("retrydelay", ""),
+    }
+
+
+@schemathesis.hook.apply_to(operation_id="ImagePushLibpod")
+def map_query(context, query):  # noqa: F811
+    """Pushes there."""
+    destination = str(query.get("destination"))
+    names = [f"{REGISTRY}/pushed:1", "pushed", f"docker://{REGISTRY}/pushed:1", destination]
+    some = len(destination) % 3
+    kept = {"format": "", "compressionFormat": "gzip", "retryDelay": "1ms"} if some else {}
+    return query | {"destination": names[len(destination) % 4], "retry": 0} | kept
+
+
 @schemathesis.hook.apply_to(operation_id="SystemAuth")
 def map_body(context, body):
     """Logs in there."""

@@ -41,6 +41,8 @@ fn answers_are_what_the_document_promises() {
     let server = Server::spawn(&store, &mut daemon, &socket);
     server.client().load(&store.path("images.tar"));
     store.podman(["create", "--network=none", "--name=keeper", "localhost/two:1"]);
+    // So that no removal takes it away.
+    store.podman(["mount", "keeper"]);
 
     let mut command = peer("schemathesis");
     command.arg("--config-file").arg(beside("document.toml"));
@@ -61,6 +63,7 @@ fn answers_are_what_the_document_promises() {
     // Files of the server are not for TCP, and copies to other hosts are not served.
     assert_eq!(missing, ["ImageScpLibpod", "LocalImagesLibpod"]);
 
+    store.podman(["unmount", "keeper"]);
     // Whatever was asked for, the daemon is well and the store is sound.
     server.client().get("/images/json").expect(200);
     run(&mut store.podman_command(["images"]));
