@@ -58,7 +58,10 @@ fn refused(server: &Server, container: &str, why: &str) {
     let start = format!("image used by {container}: image is in use by a container: ");
     assert!(message.starts_with(&start) && message.contains(why), "{message}");
     let report = server.client().delete("/images/remove?images=a:1&force=true").expect(200).json();
-    assert_eq!(report, json!({"ExitCode": 2, "Errors": [message]}));
+    assert_eq!((&report["ExitCode"], report["Errors"].as_array().unwrap().len()), (&json!(2), 1));
+    // Which of its processes is found, of those that come and go, is an accident.
+    let digits = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    assert_eq!(digits(report["Errors"][0].as_str().unwrap()), digits(message));
 }
 
 #[test]
