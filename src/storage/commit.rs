@@ -16,7 +16,7 @@ use super::staging::{STAGED, StagedLayer};
 use super::store::Records;
 use super::transaction::Transaction;
 use super::trash::{Intent, Trash};
-use super::{Error, Store, names};
+use super::{Error, Snapshot, Store, bigdata, names};
 use crate::image::{DiffId, Digest, ImageId, LayerId};
 use crate::sys::Cancel;
 
@@ -56,12 +56,15 @@ impl Store {
         if images.is_empty() {
             return Ok(Vec::new());
         }
+        let mut snapshot = self.snapshot(cancel)?;
+        if staged.is_empty() && images.iter().all(|draft| is_stored(&snapshot, draft)) {
+            return Ok(images.into_iter().map(|image| image.id).collect());
+        }
         let tree = Tree::open(&self.inner.options.graph_root)?;
         let items =
             Items::write(&tree, images.iter().map(|image| (&image.id, image.items.as_slice())))?;
         // Deleted at the very end, when no lock is held.
         let mut staged = staged;
-        let mut snapshot = self.snapshot(cancel)?;
         loop {
             let plan = Plan::make(self, &snapshot, &images, &mut staged, cancel)?;
             plan.prepare(self, &snapshot, &staged)?;
@@ -87,6 +90,25 @@ impl Store {
         }
         Ok(images.into_iter().map(|image| image.id).collect())
     }
+}
+
+/// Whether a draft would change nothing: the image is there with its layers, the names come first, and
+/// what is stored of it is what would be.
+fn is_stored(snapshot: &Snapshot, draft: &ImageDraft) -> bool {
+    let Some(image) = snapshot.image(&draft.id).filter(|image| !image.read_only) else {
+        return false;
+    };
+    let chain = draft.diff_ids.iter();
+    let top = chain.fold(None, |below, diff_id| Some(LayerId::derive(below.as_ref(), diff_id)));
+    let record = &image.record;
+    let is_same = |(key, content): &(String, Bytes)| {
+        record.big_data_digests.get(key) == Some(&Digest::of(content))
+            && bigdata::read(image, key).is_ok_and(|stored| stored == *content)
+    };
+    record.layer == top
+        && top.is_none_or(|top| snapshot.layer(&top).is_some())
+        && record.names.starts_with(&draft.names)
+        && draft.items.iter().all(is_same)
 }
 
 /// Waits until everything that was staged is on disk: the only wait for content.

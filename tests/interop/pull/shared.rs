@@ -40,8 +40,20 @@ fn what_is_in_the_store_is_not_brought_again() {
     let pull = |name: &str| pull(&server, &format!("{}/{name}:1", registry.host()));
     assert_eq!(pull("a"), first.image_id());
     registry.forget();
+    // Nothing at all is written when all of it is there.
+    let records = store.root().join("overlay-images/images.json");
+    let written = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&records).unwrap());
+    let before = written();
     assert_eq!(pull("a"), first.image_id());
     assert_eq!(requests(&registry, &first, 2), [0, 0]);
+    assert_eq!(registry.asked("GET", "/blobs/").len(), 0);
+    assert_eq!(written(), before);
+    // What is damaged of it is not there.
+    let manifest = store.root().join("overlay-images").join(first.image_id()).join("manifest");
+    std::fs::write(&manifest, "{").unwrap();
+    assert_eq!(pull("a"), first.image_id());
+    assert_eq!(std::fs::read(&manifest).unwrap(), first.blobs().last().unwrap().1);
+    assert_sound(&store);
     assert_eq!(pull("b"), second.image_id());
     assert_eq!(requests(&registry, &second, 3), [0, 0, 1]);
     registry.forget();

@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::super::load;
 use super::super::resolve::choose_instance;
-use super::super::{LocalEngine, failure};
+use super::super::{LocalEngine, Shared, failure};
 use super::flight::{Blob, Flight, Offer};
 use super::layers::{self, Plan};
 use crate::archive::ArchivedImage;
@@ -19,6 +19,7 @@ use crate::image::{
 };
 use crate::registry::{Admission, Repository, Retry};
 use crate::storage::{self, StagedLayer};
+use crate::sys::Cancel;
 
 /// Layers of one pull that are on their way at the same time.
 const PARALLEL: usize = 3;
@@ -121,10 +122,27 @@ impl Copy<'_> {
             }
         };
         let get = || repository.document(&config_descriptor);
-        let config = self.retry.run(get).await.map_err(failure::transfer)?;
+        let config = match self.stored_config(&config_descriptor.digest).await? {
+            Some(config) => config,
+            None => self.retry.run(get).await.map_err(failure::transfer)?,
+        };
         let parsed = ImageConfig::parse(&config)
             .map_err(|error| bad(format!("parsing image configuration: {error}")))?;
         Ok(Documents { manifest, index, config, parsed, config_descriptor })
+    }
+
+    /// A config that is in the store already.
+    async fn stored_config(&self, digest: &Digest) -> Result<Option<Bytes>> {
+        let digest = digest.clone();
+        let read = move |shared: &Shared, cancel: &Cancel| {
+            let Ok(id) = ImageId::of_config(&digest) else { return Ok(None) };
+            let snapshot = shared.snapshot(cancel)?;
+            let Some(image) = snapshot.image(&id) else { return Ok(None) };
+            // One that cannot be read, or is damaged, is not there.
+            let config = shared.store.image_data(image, digest.as_str()).ok();
+            Ok(config.filter(|config| Digest::of(config) == digest))
+        };
+        self.engine.quick(read).await
     }
 
     /// Follows indexes to the image for the platform.
