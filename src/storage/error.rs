@@ -65,6 +65,18 @@ pub enum Error {
         /// The option of storage.conf, or a property of a layer.
         feature: &'static str,
     },
+    /// The store was not opened to be changed.
+    #[error("{graph_root:?} was opened only to be looked at")]
+    OnlyLookedAt {
+        /// The store.
+        graph_root: PathBuf,
+    },
+    /// There are containers in a place that is not configured, so who needs what is not known.
+    #[error("{path:?} has records, but the store is configured to keep them elsewhere (transient_store)")]
+    OtherRecords {
+        /// The file.
+        path: PathBuf,
+    },
     /// The content of this kind of layer cannot be read, or built upon.
     #[error("layer {layer} is not supported: {reason}")]
     UnsupportedLayer {

@@ -20,6 +20,15 @@ pub(super) const CONTAINERS: &str = "overlay-containers";
 /// Remembers how whiteouts are stored.
 const HAS_MOUNT_PROGRAM: &str = ".has-mount-program";
 
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It may be changed, and is repaired where that is needed.
+    Write,
+    /// Nothing in it is changed, and it may be one that cannot be.
+    Look,
+}
+
 /// The files of one store.
 #[derive(Debug)]
 pub(super) struct Location {
@@ -39,21 +48,22 @@ pub(super) struct Runtime {
 }
 
 impl Location {
-    /// The store that is written.
-    pub(super) fn primary(options: &StoreOptions) -> Self {
-        Self::new(&options.graph_root, false, volatile_root(options))
+    /// The store that options are about.
+    pub(super) fn primary(options: &StoreOptions, access: Access) -> Self {
+        Self::new(&options.graph_root, access, volatile_root(options))
     }
 
     /// A store that is only read.
     pub(super) fn additional(graph_root: &Path) -> Self {
-        Self::new(graph_root, true, graph_root)
+        Self { read_only: true, ..Self::new(graph_root, Access::Look, graph_root) }
     }
 
-    fn new(graph_root: &Path, read_only: bool, volatile_root: &Path) -> Self {
+    fn new(graph_root: &Path, access: Access, volatile_root: &Path) -> Self {
         let (layers, images) = (graph_root.join(LAYERS), graph_root.join(IMAGES));
+        let read_only = access == Access::Look;
         Self {
             graph_root: graph_root.into(),
-            read_only,
+            read_only: false,
             layers: Place::new(
                 LockFile::new(layers.join("layers.lock"), read_only),
                 (layers, "layers.json"),
@@ -69,12 +79,12 @@ impl Location {
 }
 
 impl Runtime {
-    pub(super) fn new(options: &StoreOptions) -> Self {
+    pub(super) fn new(options: &StoreOptions, access: Access) -> Self {
         let volatile = volatile_root(options).join(CONTAINERS);
         let mounts = options.run_root.join(LAYERS);
         Self {
             containers: Place::new(
-                LockFile::new(volatile.join("containers.lock"), false),
+                LockFile::new(volatile.join("containers.lock"), access == Access::Look),
                 (options.graph_root.join(CONTAINERS), "containers.json"),
                 Some((volatile, "volatile-containers.json")),
             ),
@@ -154,6 +164,12 @@ pub(super) fn whiteout_files(tree: &Tree, options: &StoreOptions) -> Result<bool
             }
         }
     }
+}
+
+/// As [`whiteout_files`], of a store in which nothing is written.
+pub(super) fn has_whiteout_files(overlay: &Dir, options: &StoreOptions) -> Result<bool, Error> {
+    let text = overlay.read(HAS_MOUNT_PROGRAM, 16)?;
+    Ok(options.overlay.mount_program.is_some() || text.as_deref() == Some(b"true"))
 }
 
 /// Why the store is not written, if it is not.

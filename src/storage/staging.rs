@@ -160,6 +160,9 @@ impl super::store::Inner {
 
     /// Refuses changes to a store with features that are not implemented.
     pub(super) fn check_writable(&self) -> Result<(), Error> {
+        if self.access == super::overlay::Access::Look {
+            return Err(Error::OnlyLookedAt { graph_root: self.options.graph_root.clone() });
+        }
         match super::overlay::read_only_feature(&self.options) {
             Some(feature) => Err(Error::UnsupportedFeature { feature }),
             None => Ok(()),

@@ -8,7 +8,8 @@ use super::Error;
 use super::early_sync::EarlySync;
 use super::lock::{Containers, Held, Images, ImagesRead, Layers, LayersRead};
 use super::options::{StoreOptions, SyncMode};
-use super::overlay::{self, Location, Runtime, Tree};
+use super::dir::Dir;
+use super::overlay::{self, Access, Location, OVERLAY, Runtime, Tree};
 use super::record::{ContainerRecord, ImageRecord, LayerRecord, Record};
 use super::records::Loaded;
 use super::recover;
@@ -31,6 +32,7 @@ pub struct Store {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) options: StoreOptions,
+    pub(super) access: Access,
     pub(super) primary: Location,
     pub(super) runtime: Runtime,
     pub(super) additional: Vec<Location>,
@@ -74,28 +76,26 @@ impl Store {
     pub fn open(options: StoreOptions, cancel: &Cancel) -> Result<Self, Error> {
         overlay::check_driver(&options)?;
         let tree = Tree::open(&options.graph_root)?;
-        let inner = Inner {
-            primary: Location::primary(&options),
-            runtime: Runtime::new(&options),
-            additional: options
-                .additional_image_stores
-                .iter()
-                .chain(&options.image_store)
-                .map(|graph_root| Location::additional(graph_root))
-                .collect(),
-            whiteout_files: overlay::whiteout_files(&tree, &options)?,
-            user_namespace: crate::sys::namespace::in_user_namespace()
-                .map_err(Error::io("examining", "/proc/self/uid_map"))?,
-            early_sync: EarlySync::default(),
-            unfinished: AtomicBool::new(false),
-            cache: Mutex::default(),
-            options,
-        };
+        let whiteout_files = overlay::whiteout_files(&tree, &options)?;
+        let inner = Inner::new(options, Access::Write, whiteout_files)?;
         let store = Self { inner: Arc::new(inner) };
         if store.inner.check_writable().is_ok() {
             store.inner.recover(cancel)?;
         }
         Ok(store)
+    }
+
+    /// Opens a store only to look at it: nothing in it is created, changed or repaired, and what is
+    /// wrong with it is seen as it is.
+    ///
+    /// # Errors
+    /// A store of another driver, one that does not exist, or one without permission.
+    pub fn look(options: StoreOptions) -> Result<Self, Error> {
+        overlay::check_driver(&options)?;
+        let overlay = Dir::open(&options.graph_root.join(OVERLAY))?;
+        let whiteout_files = overlay::has_whiteout_files(&overlay, &options)?;
+        let inner = Inner::new(options, Access::Look, whiteout_files)?;
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the store was opened with.
@@ -127,6 +127,27 @@ impl Store {
 }
 
 impl Inner {
+    fn new(options: StoreOptions, access: Access, whiteout_files: bool) -> Result<Self, Error> {
+        Ok(Self {
+            primary: Location::primary(&options, access),
+            runtime: Runtime::new(&options, access),
+            additional: options
+                .additional_image_stores
+                .iter()
+                .chain(&options.image_store)
+                .map(|graph_root| Location::additional(graph_root))
+                .collect(),
+            access,
+            whiteout_files,
+            user_namespace: crate::sys::namespace::in_user_namespace()
+                .map_err(Error::io("examining", "/proc/self/uid_map"))?,
+            early_sync: EarlySync::default(),
+            unfinished: AtomicBool::new(false),
+            cache: Mutex::default(),
+            options,
+        })
+    }
+
     /// Recovers what failed commits of ours have left.
     pub(super) fn finish_commits(&self, cancel: &Cancel) -> Result<(), Error> {
         if !self.unfinished.swap(false, Ordering::Relaxed) {
