@@ -11,7 +11,7 @@ use super::overlay::IMAGES;
 use super::{Error, Store, StoredImage};
 
 /// Longest item that is read, in bytes. Other tools limit configs and manifests to 4 MiB.
-const LIMIT_BYTES: u64 = 16 << 20;
+pub(super) const LIMIT_BYTES: u64 = 16 << 20;
 
 /// Name of the file that holds the item `key`: the key itself if it is harmless, else `=` and its
 /// Base64 form. As in containers/storage, whose test leaves out the last character.

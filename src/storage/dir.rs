@@ -102,7 +102,8 @@ impl Dir {
         self.sub_nofollow(name)
     }
 
-    fn set_mode(&self, name: &Path, mode: u32) -> Result<(), Error> {
+    /// Sets the mode of an entry.
+    pub(super) fn set_mode(&self, name: &Path, mode: u32) -> Result<(), Error> {
         fs::chmodat(&self.fd, name, Mode::from_raw_mode(mode), AtFlags::empty())
             .map_err(self.failed("setting the mode of", name))
     }

@@ -95,7 +95,7 @@ impl Below {
     }
 }
 
-fn join(first: &str, rest: Option<&str>) -> String {
+pub(super) fn join(first: &str, rest: Option<&str>) -> String {
     match rest {
         Some(rest) if !rest.is_empty() => format!("{first}:{rest}"),
         _ => first.to_owned(),

@@ -61,6 +61,7 @@ mod atomic;
 mod bigdata;
 mod capture;
 mod changes;
+mod check;
 mod commit;
 mod content;
 mod dir;
@@ -89,6 +90,10 @@ mod tree;
 mod usage;
 
 pub use changes::{Change, ChangeKind};
+pub use check::{
+    Action, CheckOptions, Finding, Kept, Plan, ReadData, Repaired, Report, Rule, Severity, Subject,
+    Unused,
+};
 pub use commit::ImageDraft;
 pub use content::LayerContent;
 pub use error::Error;

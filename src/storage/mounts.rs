@@ -39,7 +39,12 @@ impl Mounted {
     }
 
     pub(super) fn has_container(&self, container: &ContainerRecord) -> bool {
-        self.has_layer(&container.layer) || self.containers.contains(&container.id)
+        self.has_layer(&container.layer) || self.in_container(&container.id)
+    }
+
+    /// Whether something is mounted in a directory of the container with this ID.
+    pub(super) fn in_container(&self, container: &str) -> bool {
+        self.containers.contains(container)
     }
 }
 

@@ -91,6 +91,11 @@ impl<K: Kind> Loaded<K> {
         distinct::<K>(&self.0.files)
     }
 
+    /// The ID of every record, also of those that do not count.
+    pub(super) fn all_ids(&self) -> impl Iterator<Item = &str> {
+        self.0.files.iter().flatten().map(|record| K::id(record))
+    }
+
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -23,7 +23,7 @@ use crate::image::LayerId;
 use crate::sys::Cancel;
 
 /// Kinds whose records have names that are unique within a store.
-trait Named: Kind {
+pub(super) trait Named: Kind {
     fn names(view: &Self::View) -> &[String];
     fn set_names(view: &mut Self::View, names: Vec<String>);
 }
@@ -54,7 +54,7 @@ pub(super) fn is_needed(records: &Records) -> bool {
 }
 
 /// Names that several records have, each with the ID of the last of them.
-fn shared_names<K: Named>(records: &Loaded<K>) -> HashMap<String, String> {
+pub(super) fn shared_names<K: Named>(records: &Loaded<K>) -> HashMap<String, String> {
     let mut owners: HashMap<&str, (&str, usize)> = HashMap::new();
     for record in records.records() {
         for name in K::names(record) {
@@ -211,7 +211,7 @@ fn tar_split_temporaries(tree: &Tree) -> Result<Vec<String>, Error> {
 }
 
 /// Those of the candidates that exist and that nothing needs but others of them.
-fn unused(loaded: &Loaded<Layers>, mut usage: Usage, candidates: &[LayerId]) -> Vec<LayerId> {
+pub(super) fn unused(loaded: &Loaded<Layers>, mut usage: Usage, candidates: &[LayerId]) -> Vec<LayerId> {
     let mut left: Vec<&LayerRecord> =
         loaded.records().filter(|it| candidates.contains(&it.id)).map(|it| &**it).collect();
     let mut unused = Vec::new();

@@ -14,7 +14,7 @@ use super::records::{Edit, Loaded};
 use super::store::{AdditionalLocks, Current, Inner, REPAIR_ROUNDS, Records};
 use super::trash::{Intent, Trash};
 use super::usage::{self, Usage};
-use super::{Error, Snapshot, Store, mounts, names};
+use super::{Error, Snapshot, Store, mounts, names, recover};
 use crate::image::{ImageId, LayerId};
 use crate::sys::Cancel;
 
@@ -219,11 +219,42 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Removes those of these layers that nobody needs but others of them and that are not mounted;
+    /// gives those.
+    pub(super) fn discard_layers(&mut self, layers: &[LayerId]) -> Result<Vec<LayerId>, Error> {
+        let mut candidates = Vec::new();
+        let mut went: Vec<LayerId> = Vec::new();
+        for layer in layers {
+            if self.removed_layers.contains(layer) {
+                went.push(layer.clone());
+            } else if !self.mounted()?.has_layer(layer) {
+                candidates.push(layer.clone());
+            }
+        }
+        let layers = &self.current.primary.layers;
+        let unused = recover::unused(layers, self.count_usage(), &candidates);
+        // They are not counted any more.
+        self.usage = None;
+        self.removed_layers.extend(unused.iter().cloned());
+        self.view.take();
+        went.extend(unused);
+        Ok(went)
+    }
+
+    pub(super) fn is_mounted(&mut self, layer: &LayerId) -> Result<bool, Error> {
+        Ok(self.mounted()?.has_layer(layer))
+    }
+
+    /// Whether something is mounted in the directories of a container, by its ID.
+    pub(super) fn has_mounts(&mut self, container: &str) -> Result<bool, Error> {
+        Ok(self.mounted()?.in_container(container))
+    }
+
     /// Makes the changes visible. What was removed is deleted from disk when the locks are released
     /// again, before this returns. Should that fail after the images are gone, the next writer
     /// deletes it.
     pub fn commit(mut self) -> Result<(), Error> {
-        if !self.images.is_changed() {
+        if !self.images.is_changed() && self.removed_layers.is_empty() {
             return Ok(());
         }
         match self.change() {

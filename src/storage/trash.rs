@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::dir::Dir;
-use super::overlay::{CONTAINERS, IMAGES, LAYERS, Tree};
+use super::overlay::{CONTAINERS, IMAGES, LAYERS, OVERLAY, Tree};
 use super::tempdir::{Area, TempDir};
 use super::tree;
 use crate::image::{ImageId, LayerId};
@@ -94,6 +94,23 @@ impl Trash {
             none => none.insert(TempDir::create(&at.overlay, Area::Trees)?),
         };
         at.overlay.rename_if_there(layer, trees.path_of(&entry)).map(|_| ())
+    }
+
+    /// Discards a directory that a dead writer used, named relative to the graph root.
+    pub(super) fn take_staging(&mut self, at: &Tree, path: &Path) -> Result<(), Error> {
+        let Ok(name) = path.strip_prefix(OVERLAY) else {
+            return match path.to_str() {
+                Some(path) => self.take_file(at, path),
+                None => Ok(()),
+            };
+        };
+        self.count += 1;
+        let entry = format!("{}-staging", self.count);
+        let trees = match &mut self.trees {
+            Some(trees) => trees,
+            none => none.insert(TempDir::create(&at.overlay, Area::Trees)?),
+        };
+        at.overlay.rename_if_there(name, trees.path_of(&entry)).map(|_| ())
     }
 
     /// Discards an image's data items, as far as they are there.

@@ -1,5 +1,7 @@
 //! Records of `containers.json` and `volatile-containers.json`, which are only read here, and dropped.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::null_is_default;
@@ -21,6 +23,22 @@ pub struct ContainerRecord {
     /// Text of the tool that owns it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub metadata: String,
+    /// Keys of its data items.
+    #[serde(
+        default,
+        rename = "big-data-names",
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
+    pub big_data_names: Vec<String>,
+    /// Length of each data item in bytes.
+    #[serde(
+        default,
+        rename = "big-data-sizes",
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_default"
+    )]
+    pub big_data_sizes: BTreeMap<String, i64>,
     /// Flags.
     #[serde(default, deserialize_with = "null_is_default")]
     pub flags: ContainerFlags,
