@@ -42,6 +42,7 @@
 
 pub mod api;
 pub mod archive;
+pub mod cli;
 pub mod config;
 pub mod container;
 pub mod engine;

@@ -9,7 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use imaged::api::{Routes, Settings};
-use imaged::config::{self, Args, Config, EventsConfig, Host, Listen, ServeConfig, StorageConfig};
+use imaged::cli::{self, Outcome};
+use imaged::config::{
+    self, Args, Command, Config, EventsConfig, Host, Listen, ServeConfig, StorageConfig,
+};
 use imaged::container;
 use imaged::engine::local::{self, EventBackend, LocalEngine};
 use imaged::events::EventLog;
@@ -33,17 +36,21 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match start(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nobody is left to be told when standard error is closed.
             drop(writeln!(std::io::stderr(), "imaged: {}", chain(&*error)));
-            ExitCode::FAILURE
+            match args.command {
+                Command::Serve(_) => ExitCode::FAILURE,
+                // 1 is for a store that is not sound.
+                Command::Check(_) | Command::Repair(_) => ExitCode::from(2),
+            }
         }
     }
 }
 
-/// Everything that needs a single thread; then [`serve`].
-fn start(args: &Args) -> Result<(), Box<dyn Error>> {
+/// Everything that needs a single thread; then what was asked for.
+fn start(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     // Files are created with exactly the modes that the store's format asks for.
     rustix::process::umask(rustix::fs::Mode::empty());
     memory::share_arenas();
@@ -52,21 +59,53 @@ fn start(args: &Args) -> Result<(), Box<dyn Error>> {
 
     let user = User::of_process(|name| std::env::var_os(name));
     let host = Host::new(std::env::vars_os(), user.uid, user.rootless, user.home.clone());
-    let config = Config::load(args, &host)?;
-    let namespace = namespace::enter(&user, &host.runtime_dir())?;
-    namespace::check_owner(&config.storage.graph_root)?;
+    match &args.command {
+        Command::Serve(flags) => {
+            let config = Config::load(args, flags, &host)?;
+            enter_namespace(&user, &host, &config.storage)?;
+            let Config { storage, events, serve: server, .. } = &config;
+            tracing::debug!(?storage, ?events, serve = ?server, "configuration");
+            serve(config)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check(flags) => {
+            let storage = StorageConfig::load(args, &host)?;
+            enter_namespace(&user, &host, &storage)?;
+            Ok(status(cli::check(store_options(storage), flags)?))
+        }
+        Command::Repair(flags) => {
+            let storage = StorageConfig::load(args, &host)?;
+            enter_namespace(&user, &host, &storage)?;
+            Ok(status(cli::repair(store_options(storage), flags)?))
+        }
+    }
+}
+
+/// Becomes the root of the user's namespace, to whom the files of the store belong.
+fn enter_namespace(
+    user: &User,
+    host: &Host,
+    storage: &StorageConfig,
+) -> Result<(), Box<dyn Error>> {
+    let namespace = namespace::enter(user, &host.runtime_dir())?;
+    namespace::check_owner(&storage.graph_root)?;
     let users = namespace::mapped_users()?;
     tracing::debug!(?namespace, users, "user namespace");
-    if users == 1 && !config.storage.overlay.ignore_chown_errors {
+    if users == 1 && !storage.overlay.ignore_chown_errors {
         tracing::warn!(
             user = user.uid,
             "no subordinate IDs are mapped: images with files of several users cannot be stored \
              (see /etc/subuid, or --storage-opt overlay.ignore_chown_errors=true)"
         );
     }
-    let Config { storage, events, serve: server, .. } = &config;
-    tracing::debug!(?storage, ?events, serve = ?server, "configuration");
-    serve(config)
+    Ok(())
+}
+
+fn status(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Sound => ExitCode::SUCCESS,
+        Outcome::Findings => ExitCode::from(1),
+    }
 }
 
 /// Opens the store and serves it until asked to stop.

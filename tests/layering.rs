@@ -37,11 +37,13 @@ const MODULES: &[(&str, &[&str])] = &[
     ("api", &["engine", "image"]),
     ("server", &[]),
     ("config", &["image"]),
+    ("cli", &["config", "storage", "sys"]),
     ("lib", &[]),
     (
         "main",
         &[
             "api",
+            "cli",
             "config",
             "container",
             "engine",

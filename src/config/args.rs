@@ -7,7 +7,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-/// Serves Podman's libpod image API from a containers/storage store
+/// Serves Podman's libpod image API from a containers/storage store, and looks after the store
 #[derive(Debug, Clone, Parser)]
 #[command(name = "imaged", version, about, max_term_width = 100)]
 #[command(after_help = "Every flag can also come from the environment variable shown beside it. \
@@ -46,6 +46,62 @@ pub struct Args {
 pub enum Command {
     /// Serve the API until stopped by SIGTERM or SIGINT
     Serve(ServeArgs),
+    /// Say what is wrong with the store; no daemon is needed, and others may use the store meanwhile
+    ///
+    /// Nothing is changed. The exit status is 0 for a sound store, 1 if something was found, and 2 if
+    /// that could not be told.
+    Check(CheckArgs),
+    /// Put right what is wrong with the store; without --apply only say what would be done
+    ///
+    /// What can be made again is made again: links, small files, data items that are there twice.
+    /// What cannot be saved is removed: images whose layers or documents are missing or damaged, layers
+    /// that cannot be used by anybody, what no record is about, and what dead processes left. Never
+    /// removed are good layers and images, containers and what they need, and what living processes
+    /// are working on. The exit status is 0 if the store is sound (with --apply: now), 1 if not, and 2 if
+    /// that could not be told or done.
+    Repair(RepairArgs),
+}
+
+/// Flags of `check`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckArgs {
+    /// How to look.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// Flags of `repair`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RepairArgs {
+    /// Do it
+    #[arg(long)]
+    pub apply: bool,
+
+    /// Remove good layers, too, that no image and no container needs
+    #[arg(long)]
+    pub unused_layers: bool,
+
+    /// How to look.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// What `check` and `repair` have in common.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LookArgs {
+    /// Read all contents, too: put together the tar of each layer and compare it, and every file of
+    /// it, with the digests; compare manifests and configs with theirs
+    #[arg(long)]
+    pub read_data: bool,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+
+    /// Layers without an image and directories of no known kind count only if they are older than
+    /// this: they may be of somebody at work
+    #[arg(long, value_name = "SECONDS", default_value_t = 24 * 60 * 60)]
+    pub grace: u64,
 }
 
 /// Flags of `serve`.
@@ -128,8 +184,8 @@ impl Args {
         if from_environment(&matches, "storage_opts") {
             args.storage_opts = split(&args.storage_opts);
         }
-        let Command::Serve(serve) = &mut args.command;
-        if let Some(("serve", matches)) = matches.subcommand()
+        if let Command::Serve(serve) = &mut args.command
+            && let Some(("serve", matches)) = matches.subcommand()
             && from_environment(matches, "listen")
         {
             serve.listen = split(&serve.listen);
@@ -219,7 +275,7 @@ mod tests {
             ["overlay.mountopt=nodev,metacopy=on", "ignore_chown_errors=true"]
         );
         assert_eq!(args.log, "debug");
-        let Command::Serve(serve) = args.command;
+        let Command::Serve(serve) = args.command else { panic!("{:?}", args.command) };
         assert_eq!(serve.listen, ["unix:///s", "tcp://127.0.0.1:1"]);
         assert_eq!(serve.socket_mode, 0o660);
         assert_eq!(serve.idle_timeout, 5);
@@ -228,6 +284,21 @@ mod tests {
         assert_eq!(serve.events_log, Some(EventsLogArg::File("/e/log".into())));
         assert_eq!(serve.signature_policy, Some("/p.json".into()));
         assert!(serve.allow_unauthenticated_tcp);
+    }
+
+    #[test]
+    fn reads_how_to_look() {
+        let args = Args::read(["imaged", "repair", "--apply", "--read-data", "--grace=7"]).unwrap();
+        let Command::Repair(repair) = args.command else { panic!("{:?}", args.command) };
+        assert!(repair.apply && repair.look.read_data && !repair.look.json);
+        assert_eq!(repair.look.grace, 7);
+        let args = Args::read(["imaged", "check", "--json"]).unwrap();
+        let Command::Check(check) = args.command else { panic!("{:?}", args.command) };
+        assert!(check.look.json && !check.look.read_data);
+        assert_eq!(check.look.grace, 86_400);
+        for words in [["imaged", "check", "--apply"], ["imaged", "repair", "--grace=soon"]] {
+            assert!(Args::read(words).is_err(), "{words:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::args::EventsLogArg;
 use super::toml_file::{find, parse};
-use super::{Args, Command, Error, Host};
+use super::{Args, Error, Host, ServeArgs};
 
 /// Podman's limit, in bytes.
 const MAX_BYTES: u64 = 1_000_000;
@@ -59,8 +59,12 @@ enum Size {
 }
 
 /// Reads the files of `host`; `run_root` is that of the store.
-pub(super) fn load(args: &Args, host: &Host, run_root: &Path) -> Result<EventsConfig, Error> {
-    let Command::Serve(serve) = &args.command;
+pub(super) fn load(
+    args: &Args,
+    serve: &ServeArgs,
+    host: &Host,
+    run_root: &Path,
+) -> Result<EventsConfig, Error> {
     let mut merged = EngineTable::default();
     let mut max_bytes = MAX_BYTES;
     for file in find(host, "containers", "CONTAINERS_CONF")? {
@@ -156,6 +160,7 @@ fn bytes(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Command;
 
     /// Loads from files below a made-up root, for a user of that number. `ROOT` stands for it.
     fn load_as(
@@ -179,7 +184,8 @@ mod tests {
         let (store, serve) = flags.split_at(flags.iter().position(|it| it == "serve").unwrap());
         let words = ["imaged".to_owned()].into_iter().chain(store.iter().cloned());
         let args = Args::read(words.chain(serve.iter().cloned())).unwrap();
-        match load(&args, &host, &root.path().join("runroot")) {
+        let Command::Serve(serve) = &args.command else { panic!("{args:?}") };
+        match load(&args, serve, &host, &root.path().join("runroot")) {
             Ok(EventsConfig::File { path, max_bytes }) => {
                 let path = unplace(path.to_str().unwrap()).into();
                 Ok(EventsConfig::File { path, max_bytes })

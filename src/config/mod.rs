@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::image::{PolicyFile, Registries, ShortNames};
 
-pub use args::{Args, Command, EventsLogArg, ServeArgs, SyncArg};
+pub use args::{Args, CheckArgs, Command, EventsLogArg, LookArgs, RepairArgs, ServeArgs, SyncArg};
 pub use events::EventsConfig;
 pub use host::Host;
 pub use listen::{Listen, ListenError};
@@ -142,10 +142,18 @@ pub enum Error {
     Listen(#[from] ListenError),
 }
 
-impl Config {
-    /// Reads the files that apply and puts `args` on top. Blocking; a handful of small reads.
+impl StorageConfig {
+    /// Reads the files that say where the store is, and puts `args` on top. Blocking; a handful of
+    /// small reads.
     pub fn load(args: &Args, host: &Host) -> Result<Self, Error> {
-        let Command::Serve(serve) = &args.command;
+        storage::load(args, host)
+    }
+}
+
+impl Config {
+    /// Reads the files that apply and puts `args`, with those of `serve`, on top. Blocking; a handful
+    /// of small reads.
+    pub fn load(args: &Args, serve: &ServeArgs, host: &Host) -> Result<Self, Error> {
         let mut storage = storage::load(args, host)?;
         if let Some(sync) = serve.sync {
             storage.overlay.sync = sync.into();
@@ -158,7 +166,7 @@ impl Config {
             .collect::<Result<_, _>>()?;
         let (short_names, registries) = registries::load(host)?;
         Ok(Self {
-            events: events::load(args, host, &storage.run_root)?,
+            events: events::load(args, serve, host, &storage.run_root)?,
             storage,
             short_names,
             registry: RegistryConfig {

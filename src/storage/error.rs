@@ -72,7 +72,9 @@ pub enum Error {
         graph_root: PathBuf,
     },
     /// There are containers in a place that is not configured, so who needs what is not known.
-    #[error("{path:?} has records, but the store is configured to keep them elsewhere (transient_store)")]
+    #[error(
+        "{path:?} has records, but the store is configured to keep them elsewhere (transient_store)"
+    )]
     OtherRecords {
         /// The file.
         path: PathBuf,

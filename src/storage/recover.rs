@@ -211,7 +211,11 @@ fn tar_split_temporaries(tree: &Tree) -> Result<Vec<String>, Error> {
 }
 
 /// Those of the candidates that exist and that nothing needs but others of them.
-pub(super) fn unused(loaded: &Loaded<Layers>, mut usage: Usage, candidates: &[LayerId]) -> Vec<LayerId> {
+pub(super) fn unused(
+    loaded: &Loaded<Layers>,
+    mut usage: Usage,
+    candidates: &[LayerId],
+) -> Vec<LayerId> {
     let mut left: Vec<&LayerRecord> =
         loaded.records().filter(|it| candidates.contains(&it.id)).map(|it| &**it).collect();
     let mut unused = Vec::new();

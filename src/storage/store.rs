@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Error;
+use super::dir::Dir;
 use super::early_sync::EarlySync;
 use super::lock::{Containers, Held, Images, ImagesRead, Layers, LayersRead};
 use super::options::{StoreOptions, SyncMode};
-use super::dir::Dir;
 use super::overlay::{self, Access, Location, OVERLAY, Runtime, Tree};
 use super::record::{ContainerRecord, ImageRecord, LayerRecord, Record};
 use super::records::Loaded;

@@ -65,7 +65,8 @@ fn documents(
     }
     let has_manifest = image.big_data_names.iter().any(|key| key == ImageRecord::MANIFEST);
     // Some tools write the record first, and then one item after the other.
-    let newest = if scope.has(IMAGES, id.as_str()) { &*directory } else { "overlay-images/images.json" };
+    let newest =
+        if scope.has(IMAGES, id.as_str()) { &*directory } else { "overlay-images/images.json" };
     if !has_manifest && scope.is_old(newest)? {
         let why = "it has no manifest, and tools fail to list images because of it";
         let hint = "remove it with the tool that made it";
@@ -122,7 +123,8 @@ fn wrong_item(
     let named = key.strip_prefix("manifest-").unwrap_or(key).parse::<Digest>().ok();
     let promised = [image.big_data_digests.get(key), named.as_ref()];
     let wrong = promised.into_iter().flatten().find(|it| it.is_sha256() && **it != found);
-    Ok(wrong.map(|promised| format!("its data item {key:?} has the digest {found}, not {promised}")))
+    Ok(wrong
+        .map(|promised| format!("its data item {key:?} has the digest {found}, not {promised}")))
 }
 
 fn is_signed_schema_1(content: &[u8]) -> bool {

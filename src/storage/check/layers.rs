@@ -32,7 +32,13 @@ fn directory(
     let subject = || Subject::Layer(id.clone());
     let path = format!("{OVERLAY}/{id}");
     let Some(said) = scope.said.get(id) else {
-        found.error(Rule::Directories, subject(), path, "its directory is missing", Cure::LostLayer);
+        found.error(
+            Rule::Directories,
+            subject(),
+            path,
+            "its directory is missing",
+            Cure::LostLayer,
+        );
         return Ok(());
     };
     let directory = scope.overlay.sub_nofollow(id.as_str())?;
@@ -86,7 +92,8 @@ fn link(scope: &Scope<'_>, id: &LayerId, said: &Said, found: &mut Findings) {
 
 /// The link that a layer must have had: what those on top of it call it, else what leads to it.
 fn lost_link(scope: &Scope<'_>, id: &LayerId) -> Option<String> {
-    let leads_to_it = |link: &str| scope.links.get(link).is_none_or(|it| target_of(it).as_ref() == Some(id));
+    let leads_to_it =
+        |link: &str| scope.links.get(link).is_none_or(|it| target_of(it).as_ref() == Some(id));
     let children = scope.snapshot().children(id);
     let mut called = children.filter_map(|child| {
         let said = scope.said.get(&child.record.id)?;
@@ -94,7 +101,9 @@ fn lost_link(scope: &Scope<'_>, id: &LayerId) -> Option<String> {
     });
     let leading = || {
         let mut links = scope.links.iter();
-        links.find(|(_, target)| target_of(target).as_ref() == Some(id)).map(|(link, _)| link.clone())
+        links
+            .find(|(_, target)| target_of(target).as_ref() == Some(id))
+            .map(|(link, _)| link.clone())
     };
     let fresh = || links::new_name(scope.overlay.path()).ok();
     called.find(|link| leads_to_it(link)).or_else(leading).or_else(fresh)

@@ -46,11 +46,7 @@ pub(super) fn check(scope: &Scope<'_>, found: &mut Findings) -> Result<(), Error
     Ok(())
 }
 
-fn layers(
-    scope: &Scope<'_>,
-    needed: &HashSet<LayerId>,
-    found: &mut Findings,
-) -> Result<(), Error> {
+fn layers(scope: &Scope<'_>, needed: &HashSet<LayerId>, found: &mut Findings) -> Result<(), Error> {
     let cure = |id: LayerId| {
         if needed.contains(&id) {
             Cure::ByHand(GONE)

@@ -117,10 +117,7 @@ impl Plan {
                 } else {
                     plan.act(format!("remove {what}"), why, Work::RemoveLayer(id.clone()));
                 }
-            } else if unused == Unused::Remove
-                && !needed.contains(id)
-                && is_unused(findings, id)
-            {
+            } else if unused == Unused::Remove && !needed.contains(id) && is_unused(findings, id) {
                 let why = "no image and no container needs it";
                 plan.act(format!("remove {what}"), why, Work::RemoveLayer(id.clone()));
             }
@@ -236,7 +233,9 @@ fn named(snapshot: &Snapshot, image: &ImageId) -> String {
 
 fn load(finding: &Finding) -> String {
     match &finding.subject {
-        Subject::Store if finding.path.starts_with(IMAGES) || finding.path.ends_with("layers.json") => {
+        Subject::Store
+            if finding.path.starts_with(IMAGES) || finding.path.ends_with("layers.json") =>
+        {
             format!("write {} again with each name once", finding.path.display())
         }
         Subject::Store => format!("remove {}", finding.path.display()),

@@ -34,7 +34,8 @@ fn names<K: Named>(records: &Loaded<K>, path: &str, found: &mut Findings) {
     let mut shared: Vec<_> = shared_names(records).into_iter().collect();
     shared.sort();
     for (name, owner) in shared {
-        let why = format!("several records have the name {name}; the last of them, {owner}, keeps it");
+        let why =
+            format!("several records have the name {name}; the last of them, {owner}, keeps it");
         found.error(Rule::UniqueNames, Subject::Store, path, why, Cure::Load);
     }
 }

@@ -118,17 +118,19 @@ fn wrong_contents<'a>(
     before: &'a Snapshot,
     now: &'a Snapshot,
 ) -> impl Iterator<Item = Finding> + 'a {
-    let wrong = report.findings.iter().filter(|finding| {
-        finding.rule == Rule::Content && finding.cure == Cure::LostLayer
-    });
-    wrong.filter(|finding| {
-        let Subject::Layer(layer) = &finding.subject else { return false };
-        match (before.layer(layer), now.layer(layer)) {
-            (Some(before), Some(now)) => before.record.json() == now.record.json(),
-            _ => false,
-        }
-    })
-    .cloned()
+    let wrong = report
+        .findings
+        .iter()
+        .filter(|finding| finding.rule == Rule::Content && finding.cure == Cure::LostLayer);
+    wrong
+        .filter(|finding| {
+            let Subject::Layer(layer) = &finding.subject else { return false };
+            match (before.layer(layer), now.layer(layer)) {
+                (Some(before), Some(now)) => before.record.json() == now.record.json(),
+                _ => false,
+            }
+        })
+        .cloned()
 }
 
 impl Transaction<'_> {
@@ -184,7 +186,7 @@ impl Transaction<'_> {
                 self.trash.take_container(&self.tree, run_root, container)
             }
             Fix::Unlink { path } | Fix::RemoveFile { path } => self.tree.root.unlink(path),
-                        Fix::RemoveStaging { path } => self.remove_staging(path),
+            Fix::RemoveStaging { path } => self.remove_staging(path),
         }
     }
 
@@ -211,7 +213,9 @@ impl Transaction<'_> {
                 .map_err(Error::io("locking", &lock))?
             {
                 Ok(held) => Some(held),
-                Err(_) => return Err(Error::io("locking", lock)(std::io::ErrorKind::WouldBlock.into())),
+                Err(_) => {
+                    return Err(Error::io("locking", lock)(std::io::ErrorKind::WouldBlock.into()));
+                }
             },
             Err(rustix::io::Errno::NOENT) => None,
             Err(errno) => return Err(Error::io("opening", lock)(errno.into())),
@@ -228,6 +232,12 @@ fn own_as(directory: &Dir, name: &str) -> Result<(), Error> {
     let failed = |errno: rustix::io::Errno| Error::io("setting the owner of", &path)(errno.into());
     let owner = rustix::fs::fstat(directory.fd()).map_err(failed)?;
     let (uid, gid) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
-    rustix::fs::chownat(directory.fd(), name, Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(failed)
+    rustix::fs::chownat(
+        directory.fd(),
+        name,
+        Some(uid),
+        Some(gid),
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .map_err(failed)
 }

@@ -68,16 +68,8 @@ impl<'a> Scope<'a> {
             };
             links.insert(name.clone(), target.unwrap_or_default());
         }
-        let mut scope = Self {
-            inner,
-            current,
-            root,
-            overlay,
-            names,
-            links,
-            said: HashMap::new(),
-            grace,
-        };
+        let mut scope =
+            Self { inner, current, root, overlay, names, links, said: HashMap::new(), grace };
         scope.said = scope
             .layers()
             .filter(|layer| scope.has(OVERLAY, layer.id.as_str()))
