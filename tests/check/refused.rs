@@ -1,6 +1,7 @@
 //! Stores that cannot be looked at, and damage that is not repaired.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -15,8 +16,8 @@ fn a_store_that_is_not_there_is_not_made() {
     let store = Store::new();
     let root = store.path("other");
     for command in [&["check"][..], &["repair"], &["repair", "--apply"]] {
-        let mut imaged = imaged_on(&store);
-        imaged.arg("--root").arg(&root).args(command);
+        let mut imaged = Command::new(env!("CARGO_BIN_EXE_imaged"));
+        imaged.arg("--root").arg(&root).arg("--runroot").arg(store.runroot()).args(command);
         let output = output(&mut imaged);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let said = String::from_utf8(output.stderr).unwrap();

@@ -25,7 +25,9 @@ fn what_all_tools_have_made() {
     let tar = store.path("import.tar");
     fs::write(&tar, Layer::files(&[("x/y", b"z")]).tar).unwrap();
     store.podman(["import", "-q", tar.to_str().unwrap(), "localhost/imported:1"]);
-    store.podman(["manifest", "create", "localhost/list:1", GOOD]);
+    store.podman(["manifest", "create", "localhost/list:1"]);
+    let image = store.reference(GOOD);
+    store.podman(["manifest", "add", "localhost/list:1", &image]);
     store.podman(["create", "--name", "one", GOOD, "true"]);
     store.podman(["create", "--rm", "--name", "two", BAD, "true"]);
     store.podman(["commit", "-q", "one", "localhost/committed:1"]);
@@ -190,7 +192,7 @@ fn while_others_work() {
             let mut rounds = 0;
             while !done.load(Ordering::Relaxed) {
                 client.load(&daemons);
-                client.delete("images/localhost%2Fdaemons:1").expect(200);
+                client.delete("/images/localhost%2Fdaemons:1").expect(200);
                 rounds += 1;
             }
             rounds

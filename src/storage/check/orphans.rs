@@ -7,6 +7,7 @@ use super::finding::{Cure, Fix, Rule, Subject};
 use super::scope::{Findings, Scope, target_of};
 use crate::image::{ImageId, LayerId};
 use crate::storage::Error;
+use crate::storage::atomic::is_temporary;
 use crate::storage::overlay::{CONTAINERS, IMAGES, LAYERS, OVERLAY};
 use crate::storage::trash::is_link_name;
 
@@ -89,7 +90,12 @@ fn entry(
 ) -> Result<(), Error> {
     let path = PathBuf::from(format!("{directory}/{name}"));
     if name.starts_with(TEMPORARY) {
-        let cure = Cure::Fix(Fix::RemoveFile { path: path.clone() });
+        let records = ["layers.json", "volatile-layers.json", "images.json"];
+        let cure = if records.iter().any(|records| is_temporary(name, records)) {
+            Cure::Load
+        } else {
+            Cure::Fix(Fix::RemoveFile { path: path.clone() })
+        };
         let why = "somebody died while writing it";
         found.warning(Rule::Temporaries, Subject::Store, path, why, cure);
     } else if cure == Cure::ByHand(UNKNOWN) {
@@ -105,7 +111,9 @@ fn entry(
 
 fn links(scope: &Scope<'_>, found: &mut Findings) {
     let named: HashSet<&str> = scope.said.values().flat_map(|said| said.lower_links()).collect();
-    for (link, target) in &scope.links {
+    let owned: HashSet<&str> = scope.said.values().filter_map(|it| it.link.as_deref()).collect();
+    // One that leads elsewhere than its layer says is a finding about that layer.
+    for (link, target) in scope.links.iter().filter(|(link, _)| !owned.contains(link.as_str())) {
         let path = PathBuf::from(format!("{OVERLAY}/l/{link}"));
         let cure = Cure::Fix(Fix::Unlink { path: path.clone() });
         let (why, cure) = match target_of(target) {
@@ -119,7 +127,6 @@ fn links(scope: &Scope<'_>, found: &mut Findings) {
                     None if scope.snapshot().layer(&layer).is_none() => continue,
                     // The layer does not say which link it has, and this may be it.
                     None | Some(None) => continue,
-                    Some(Some(own)) if own == link => continue,
                     Some(Some(own)) => {
                         let why = format!("it leads to layer {layer}, whose link is {own}");
                         // A layer that others call by this name is found by it.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use super::finding::{Cure, Finding, Fix, Subject};
+use super::finding::{Cure, Finding, Fix, Rule, Subject};
 use crate::image::{ImageId, LayerId};
 use crate::storage::Snapshot;
 use crate::storage::overlay::{IMAGES, LAYERS, OVERLAY};
@@ -232,13 +232,10 @@ fn named(snapshot: &Snapshot, image: &ImageId) -> String {
 }
 
 fn load(finding: &Finding) -> String {
+    let path = finding.path.display();
     match &finding.subject {
-        Subject::Store
-            if finding.path.starts_with(IMAGES) || finding.path.ends_with("layers.json") =>
-        {
-            format!("write {} again with each name once", finding.path.display())
-        }
-        Subject::Store => format!("remove {}", finding.path.display()),
+        _ if finding.rule == Rule::UniqueNames => format!("write {path} again with each name once"),
+        Subject::Store => format!("remove {path}"),
         subject => format!("remove {subject}"),
     }
 }
