@@ -15,6 +15,7 @@
 //! | [`archive`] | docker-archive and oci-archive, read and written as streams |
 //! | [`registry`] | other servers: downloads, registries, whom to trust and as whom to come |
 //! | [`container`] | what other tools know about their containers; stopping their processes |
+//! | [`cli`] | the commands for people, `check` and `repair` |
 //! | [`storage`] | the store: locks, records, staging, commit, removal, recovery |
 //! | [`events`] | the event log, written and read beside Podman |
 //! | [`layer`] | a layer's tar applied to a tree, rebuilt from it, made of a container's; compression |

@@ -71,12 +71,12 @@ fn start(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         Command::Check(flags) => {
             let storage = StorageConfig::load(args, &host)?;
             enter_namespace(&user, &host, &storage)?;
-            Ok(status(cli::check(store_options(storage), flags)?))
+            Ok(status(cli::check(&store_options(storage), flags)?))
         }
         Command::Repair(flags) => {
             let storage = StorageConfig::load(args, &host)?;
             enter_namespace(&user, &host, &storage)?;
-            Ok(status(cli::repair(store_options(storage), flags)?))
+            Ok(status(cli::repair(&store_options(storage), flags)?))
         }
     }
 }

@@ -23,6 +23,12 @@ fn standard_error(output: &Output) -> String {
 fn help_explains_every_flag() {
     let top = String::from_utf8(imaged(&["--help"], &[]).stdout).unwrap();
     let serve = String::from_utf8(imaged(&["serve", "--help"], &[]).stdout).unwrap();
+    let check = String::from_utf8(imaged(&["check", "--help"], &[]).stdout).unwrap();
+    let repair = String::from_utf8(imaged(&["repair", "--help"], &[]).stdout).unwrap();
+    for flag in ["--read-data", "--json", "--grace <SECONDS>"] {
+        assert!(check.contains(flag) && repair.contains(flag), "{flag}: {check}{repair}");
+    }
+    assert!(repair.contains("--apply") && repair.contains("--unused-layers"), "{repair}");
     for (text, flag, variable) in [
         (&top, "--root <DIR>", "IMAGED_ROOT"),
         (&top, "--runroot <DIR>", "IMAGED_RUNROOT"),

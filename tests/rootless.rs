@@ -79,6 +79,11 @@ impl User {
     /// As [`imaged`](Self::imaged), where `/etc/subuid` and `/etc/subgid` are what is given, and the
     /// user's name is `someone`: nobody without a name may use ranges.
     fn imaged_with_ranges(&self, ranges: &str) -> Command {
+        self.with_ranges(ranges, "serve")
+    }
+
+    /// As [`imaged_with_ranges`](Self::imaged_with_ranges), with these words instead of `serve`.
+    fn with_ranges(&self, ranges: &str, words: &str) -> Command {
         fs::write(self.path("ranges"), ranges).unwrap();
         let users = fs::read_to_string("/etc/passwd").unwrap();
         let users = format!("{users}someone:x:{UID}:{UID}::/:/bin/sh\n");
@@ -86,7 +91,7 @@ impl User {
         let script = format!(
             "mount --bind {ranges} /etc/subuid && mount --bind {ranges} /etc/subgid && \
              mount --bind {users} /etc/passwd && \
-             exec setpriv --reuid {UID} --regid {UID} --clear-groups {program} serve",
+             exec setpriv --reuid {UID} --regid {UID} --clear-groups {program} {words}",
             ranges = self.text("ranges"),
             users = self.text("users"),
             program = self.text("imaged"),
@@ -185,6 +190,46 @@ fn podmans_namespace_is_joined() {
     drop(pause);
     let daemon = user.start(user.imaged());
     assert_ne!(namespace(daemon.0.id(), "user"), ended);
+}
+
+/// What is left of layers has files of subordinate IDs, in directories that are closed to the user.
+#[test]
+fn a_user_can_check_and_repair() {
+    let user = User::new();
+    let ranges = format!("{UID}:300000:1000\n");
+    drop(user.start(user.imaged_with_ranges(&ranges)));
+    let run = |words: &str| {
+        let output = user.with_ranges(&ranges, words).stdin(Stdio::null()).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap()).concat();
+        (output.status.code(), said)
+    };
+    let (status, said) = run("check --read-data");
+    assert_eq!(status, Some(0), "{said}");
+    // As any tool writes it that has had a layer.
+    let records = user.graph_root().join("overlay-layers/layers.json");
+    fs::write(&records, "[]").unwrap();
+    chown(&records, Some(UID), Some(UID)).unwrap();
+    let orphan = user.graph_root().join("overlay").join("5".repeat(64));
+    fs::create_dir_all(orphan.join("diff/closed")).unwrap();
+    fs::write(orphan.join("diff/closed/file"), "content").unwrap();
+    for (path, id) in [("diff/closed/file", 300_010), ("diff/closed", 300_010), ("diff", UID)] {
+        chown(orphan.join(path), Some(id), Some(id)).unwrap();
+    }
+    chown(&orphan, Some(UID), Some(UID)).unwrap();
+    fs::set_permissions(orphan.join("diff/closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    for words in ["check", "repair"] {
+        let (status, said) = run(words);
+        assert_eq!(status, Some(1), "{said}");
+        assert!(orphan.join("diff/closed/file").exists());
+    }
+    let (status, said) = run("repair --apply");
+    assert_eq!(status, Some(0), "{said}");
+    assert!(!orphan.exists());
+
+    // Nor is a store of someone else looked at, whose owners mean something else.
+    let mut root = Command::new(user.path("imaged"));
+    let output = root.arg("--root").arg(user.graph_root()).arg("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
 #[test]

@@ -15,8 +15,8 @@ use crate::sys::Cancel;
 ///
 /// # Errors
 /// A store that cannot be looked at.
-pub fn check(options: StoreOptions, args: &CheckArgs) -> Result<Outcome, Error> {
-    let store = Store::look(options)?;
+pub fn check(options: &StoreOptions, args: &CheckArgs) -> Result<Outcome, Error> {
+    let store = Store::look(options.clone())?;
     let report = store.check(look_options(&args.look), Unused::Keep, &Cancel::new())?;
     let mut out = std::io::stdout().lock();
     let root = &store.options().graph_root;

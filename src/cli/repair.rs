@@ -15,7 +15,7 @@ use crate::sys::Cancel;
 ///
 /// # Errors
 /// A store that cannot be looked at, or not be written.
-pub fn repair(options: StoreOptions, args: &RepairArgs) -> Result<Outcome, Error> {
+pub fn repair(options: &StoreOptions, args: &RepairArgs) -> Result<Outcome, Error> {
     let cancel = Cancel::new();
     let look = look_options(&args.look);
     let unused = if args.unused_layers { Unused::Remove } else { Unused::Keep };
@@ -23,10 +23,10 @@ pub fn repair(options: StoreOptions, args: &RepairArgs) -> Result<Outcome, Error
     let mut out = std::io::stdout().lock();
     if !args.apply {
         if args.look.json {
-            let document = dry_json(&options, &report);
+            let document = dry_json(options, &report);
             writeln!(out, "{document:#}")?;
         } else {
-            print_dry(&mut out, &options, &report)?;
+            print_dry(&mut out, options, &report)?;
         }
         out.flush()?;
         return Ok(outcome(&report));
@@ -49,7 +49,7 @@ pub fn repair(options: StoreOptions, args: &RepairArgs) -> Result<Outcome, Error
         });
         writeln!(out, "{document:#}")?;
     } else {
-        print_done(&mut out, &options, &repaired, &after)?;
+        print_done(&mut out, options, &repaired, &after)?;
     }
     out.flush()?;
     Ok(outcome(&after))

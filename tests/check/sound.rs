@@ -64,6 +64,30 @@ fn mounted_layers() {
     assert_sound(&scene);
 }
 
+/// Podman notes sparse files with the length they have on disk, and cannot export them afterwards. They
+/// are as they should be, and it is said that they cannot be compared.
+#[test]
+fn a_sparse_file_is_not_taken_for_a_damaged_one() {
+    let scene = Scene::new();
+    let store = &scene.store;
+    let file = fs::File::create(store.path("sparse")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, b"data", 600_000).unwrap();
+    let tar = store.path("sparse.tar");
+    let mut command = std::process::Command::new("tar");
+    command.current_dir(store.dir()).args(["--sparse", "--format=posix", "-cf"]).arg(&tar);
+    crate::support::tool::run(command.arg("sparse"));
+    store.podman(["import", "-q", tar.to_str().unwrap(), "localhost/sparse:1"]);
+    let said = scene.run(&["check", "--read-data"]);
+    let severities: Vec<Value> = said.findings().iter().map(|it| it["severity"].clone()).collect();
+    assert_eq!(severities, [json!("warning")], "{:#}", said.json);
+    said.assert_finding("content", "sparse");
+    assert_ne!(scene.independent(), Vec::<String>::new());
+    let done = scene.run(&["repair", "--apply", "--read-data"]);
+    assert_eq!((done.status, &done.json["actions"]), (1, &json!([])), "{:#}", done.json);
+    store.podman(["image", "exists", "localhost/sparse:1"]);
+}
+
 /// Newer tools keep what a reboot may lose in files of its own.
 #[test]
 fn volatile_containers() {

@@ -108,45 +108,40 @@ impl Store {
     ) -> Result<Report, Error> {
         let inner = &*self.inner;
         inner.check_places()?;
-        let first = match self.look_once(options, unused, cancel) {
+        let (mut found, mut snapshot) = match self.look_once(options, cancel) {
             Err(Error::Malformed { path, source }) => {
                 return Ok(unreadable_records(&path, &source, inner));
             }
             result => result?,
         };
-        let mut report = first;
-        if !report.findings.is_empty() {
+        if !found.is_empty() {
             std::thread::sleep(PAUSE);
-            let mut second = self.look_once(options, unused, cancel)?;
-            second.findings.retain(|it| report.findings.iter().any(|other| other.is_same(it)));
-            report = second;
+            let (mut again, later) = self.look_once(options, cancel)?;
+            again.retain(|it| found.iter().any(|other| other.is_same(it)));
+            (found, snapshot) = (again, later);
         }
-        if let (ReadData::Yes, Some(snapshot)) = (options.read_data, report.snapshot.clone()) {
-            let mut found = Findings(report.findings);
+        let mut found = Findings(found);
+        if options.read_data == ReadData::Yes {
             data::check(self, &snapshot, &mut found, cancel)?;
-            report.findings = found.0;
         }
-        report.findings.sort_by_key(|finding| finding.severity);
-        if let Some(snapshot) = &report.snapshot {
-            report.plan = Plan::new(inner, snapshot, &report.findings, unused);
-        }
-        Ok(report)
+        let mut findings = found.0;
+        findings.sort_by_key(|finding| finding.severity);
+        let plan = Plan::new(inner, &snapshot, &findings, unused);
+        Ok(Report { findings, snapshot: Some(snapshot), plan })
     }
 
     fn look_once(
         &self,
         options: CheckOptions,
-        unused: Unused,
         cancel: &Cancel,
-    ) -> Result<Report, Error> {
+    ) -> Result<(Vec<Finding>, Snapshot), Error> {
         let inner = &*self.inner;
         let held = inner.lock_to_look(cancel)?;
         let current = inner.refresh(&held.layers, &held.images, &held.containers, &held.others)?;
         let current = current.ok_or_else(|| inner.unrepaired())?;
         let findings = inner.findings(&current, options)?;
         drop(held);
-        let plan = Plan::new(inner, &current.snapshot, &findings, unused);
-        Ok(Report { findings, snapshot: Some(current.snapshot), plan })
+        Ok((findings, current.snapshot))
     }
 }
 
