@@ -56,6 +56,11 @@
 //! first, since a container without its image is broken and an image without containers is not. Then
 //! what is on disk is moved out of the way, layers between the two writes of their records. What is
 //! left by one who dies on the way is named in the intent and has no record.
+//!
+//! # How it is looked after
+//!
+//! [`Store::look`] opens a store without touching it, [`Store::check`] says what is wrong with it, and
+//! [`Store::repair`] does what can be done about it in one [`Transaction`].
 
 mod atomic;
 mod bigdata;

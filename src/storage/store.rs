@@ -85,8 +85,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a store only to look at it: nothing in it is created, changed or repaired, and what is
-    /// wrong with it is seen as it is.
+    /// Opens a store only to look at it: nothing in it is changed or repaired, and what is wrong with
+    /// it is seen as it is. Lock files are made where they are missing, as every reader makes them.
     ///
     /// # Errors
     /// A store of another driver, one that does not exist, or one without permission.

@@ -10,6 +10,7 @@ mod support;
 
 mod damaged_images;
 mod damaged_layers;
+mod killed;
 mod leftovers;
 mod refused;
 mod scene;
