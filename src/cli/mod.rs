@@ -1,5 +1,5 @@
 //! The commands for people: `check` and `repair`. They print to standard output what
-//! [`storage`](crate::storage) finds and does, as text or as one JSON document.
+//! [`crate::storage`] finds and does, as text or as one JSON document.
 
 mod check;
 mod repair;
