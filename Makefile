@@ -4,11 +4,12 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test build check lint fmt doc bench install clean-run
+.PHONY: help run test soak build lint fmt doc bench install clean-run
 
 help:
 	@echo 'make run      build, serve a private store in ./run, load an image and show it'
 	@echo 'make test     install what the tests need (Debian) and run everything'
+	@echo 'make soak     the long runs of the tests that break things, with a table of figures'
 	@echo 'make lint     format and clippy, as the tests do'
 	@echo 'make fmt      format the sources'
 	@echo 'make doc      build the documentation, as the tests do'
@@ -22,6 +23,9 @@ run:
 
 test:
 	@dist/dev/test.sh
+
+soak:
+	@dist/dev/soak.sh
 
 build:
 	$(CARGO) build --release --locked

@@ -98,6 +98,8 @@ where
             return Err(Error::Malformed(format!("archive member {name:?} occurs twice")).into());
         }
     }
+    // Only the end of the stream tells a whole archive from one whose sender has given up.
+    io::copy(tar.rest(), &mut io::sink()).map_err(broken)?;
     Ok(Members { members })
 }
 

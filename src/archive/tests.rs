@@ -384,3 +384,21 @@ fn a_failing_layer_ends_the_archive_in_the_middle() {
     let fail = |_: &mut dyn Write, _, _| Err(io::Error::other("gone"));
     assert_eq!(write_docker_archive(&[image], Vec::new(), fail).unwrap_err().to_string(), "gone");
 }
+
+/// A whole archive whose sender gives up behind it is not a whole request.
+#[test]
+fn the_stream_behind_an_archive_has_to_end_too() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }
+    }
+    let mut tar = TarWriter::new(Vec::new(), 0o644, 0);
+    tar.document("file", b"{}").unwrap();
+    let archive = tar.finish().unwrap();
+    assert!(scanned(&archive).is_ok());
+    assert!(scanned(&[&archive[..], &[0; 9000]].concat()).is_ok());
+    let error = scan::<_, _, Error>(archive.as_slice().chain(Broken), &Limits::default(), measure);
+    assert!(matches!(error, Err(Error::Read(_))), "{error:?}");
+}

@@ -14,6 +14,7 @@ pub(crate) mod http;
 pub(crate) mod registry;
 pub(crate) mod saved;
 pub(crate) mod server;
+pub(crate) mod soak;
 pub(crate) mod store;
 pub(crate) mod tokens;
 pub(crate) mod tool;
