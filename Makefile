@@ -1,6 +1,8 @@
 # Two commands for people: `make run` and `make test`. The rest is what they are made of.
 
 CARGO ?= cargo
+# Gzip by ISA-L, if what building it takes is here.
+FEATURES ?= $(shell dist/dev/features.sh)
 PREFIX ?= /usr/local
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
@@ -28,12 +30,12 @@ soak:
 	@dist/dev/soak.sh
 
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(FEATURES)
 
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/peers/rust/Cargo.toml
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
 
 fmt:
 	$(CARGO) fmt
@@ -43,7 +45,7 @@ doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
 
 bench: build
-	$(CARGO) bench --locked --bench against-podman
+	$(CARGO) bench --locked $(FEATURES) --bench against-podman
 
 install:
 	install -Dm755 $(TARGET_DIR)/release/imaged $(DESTDIR)$(PREFIX)/bin/imaged

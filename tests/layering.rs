@@ -74,6 +74,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tar", &["archive", "layer"]),
     ("rusqlite", &["container"]),
     ("libc", &["sys"]),
+    ("isal_sys", &["sys"]),
     ("unsafe", &["sys"]),
 ];
 

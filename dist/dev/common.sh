@@ -50,3 +50,11 @@ need_toolchain() {
     oldest=$(printf '%s\n' "$wanted" "$found" | sort -V | head -n1)
     [ "$oldest" = "$wanted" ] || die "Rust $wanted or newer is needed, cargo is $found: rustup update stable"
 }
+
+# Sets `features`, the options for cargo that choose the fastest build. What that takes is installed if
+# possible.
+choose_features() {
+    apt_install nasm autoconf automake libtool make \
+        || echo "gzip will be slower: building the faster one takes nasm, autoconf, automake and libtool"
+    features=$(dist/dev/features.sh)
+}

@@ -20,8 +20,10 @@ fi
 
 have curl || apt_install curl || die "curl is needed: sudo apt-get install curl"
 need_toolchain
+choose_features
 say "building"
-cargo build --release --locked
+# shellcheck disable=SC2086 # a list of words
+cargo build --release --locked $features
 program=${CARGO_TARGET_DIR:-target}/release/imaged
 
 # Names of Unix sockets have at most 107 bytes.

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 . dist/dev/common.sh
 
 need_toolchain
+choose_features
 IMAGED_SOAK=1
 IMAGED_FIGURES=${IMAGED_FIGURES:-$PWD/target/figures.tsv}
 export IMAGED_SOAK IMAGED_FIGURES
@@ -14,7 +15,8 @@ rm -f "$IMAGED_FIGURES"
 failed=
 for suite in ${IMAGED_SOAK_SUITES:-faults}; do
     say "$suite"
-    cargo test --locked --test "$suite" -- --nocapture || failed="$failed $suite"
+    # shellcheck disable=SC2086 # a list of words
+    cargo test --locked $features --test "$suite" -- --nocapture || failed="$failed $suite"
 done
 say "figures"
 {

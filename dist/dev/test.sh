@@ -16,6 +16,8 @@ apt_install ca-certificates build-essential \
     python3 python3-venv \
     || echo "packages cannot be installed here; tests that need missing ones will fail"
 need_toolchain
+choose_features
+[ -n "$features" ] || die "the tests are for the build with all features"
 dist/dev/peers.sh
 if [ "$(id -u)" != 0 ]; then
     have sudo || die "the tests write stores as root: run make test as root"
@@ -29,8 +31,12 @@ step() {
 }
 step cargo fmt --check
 step cargo fmt --check --manifest-path tests/peers/rust/Cargo.toml
-step cargo clippy --locked --all-targets -- -D warnings
-step cargo test --locked
+# Also without any feature.
+step cargo clippy --locked --lib --bins -- -D warnings
+# shellcheck disable=SC2086 # a list of words
+step cargo clippy --locked --all-targets $features -- -D warnings
+# shellcheck disable=SC2086
+step cargo test --locked $features
 say "cargo doc"
 RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 say "all passed"

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, BufReader, Read};
 
 use super::compression::{Compression, Peeked};
+use super::gunzip::Gunzip;
 
 /// Compressed bytes taken from the input at a time.
 const BUFFER: usize = 128 << 10;
@@ -26,7 +27,7 @@ pub struct Decoder<R: Read> {
 enum Inner<R: Read> {
     None(R),
     Bzip2(Box<bzip2::bufread::MultiBzDecoder<BufReader<R>>>),
-    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<R>>>),
+    Gzip(Gunzip<BufReader<R>>),
     Xz(Box<liblzma::bufread::XzDecoder<BufReader<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
 }
@@ -54,9 +55,7 @@ impl<R: Read> Decoder<R> {
             Compression::Bzip2 => {
                 Inner::Bzip2(Box::new(bzip2::bufread::MultiBzDecoder::new(buffered(input))))
             }
-            Compression::Gzip => {
-                Inner::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(buffered(input))))
-            }
+            Compression::Gzip => Inner::Gzip(Gunzip::new(buffered(input))),
             Compression::Xz => {
                 let stream = liblzma::stream::Stream::new_stream_decoder(
                     XZ_MEMORY,

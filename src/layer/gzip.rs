@@ -190,23 +190,66 @@ const SAMPLE: usize = 4 << 10;
 /// Packs blocks. What is packed already, as archives and pictures are, is only stored, which costs a
 /// fraction of finding out at every byte that there is nothing to be had.
 struct Packer {
-    packing: Compressor,
+    packing: Deflate,
     trying: Compressor,
     storing: Compressor,
 }
 
+/// What packs a block that gets smaller.
+enum Deflate {
+    Anywhere(Compressor),
+    #[cfg(feature = "isal")]
+    Here(crate::sys::isal::Deflate),
+}
+
+impl Deflate {
+    /// At one of zlib's levels, by the fastest that there is for it.
+    fn new(level: i32) -> Self {
+        #[cfg(feature = "isal")]
+        {
+            use crate::sys::isal::{self, Effort};
+            match level {
+                1 | 2 => return Self::Here(isal::Deflate::new(Effort::Low)),
+                3 | 4 => return Self::Here(isal::Deflate::new(Effort::High)),
+                _ => {}
+            }
+        }
+        Self::Anywhere(compressor(level))
+    }
+
+    fn member(&mut self, content: &[u8]) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Anywhere(compressor) => member(compressor, content),
+            #[cfg(feature = "isal")]
+            Self::Here(deflate) => deflate
+                .member(content)
+                .ok_or_else(|| io::Error::other("a block was too long to be packed")),
+        }
+    }
+}
+
+fn compressor(level: i32) -> Compressor {
+    Compressor::new(CompressionLvl::new(level).unwrap_or_default())
+}
+
+fn member(compressor: &mut Compressor, content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut member = vec![0; compressor.gzip_compress_bound(content.len())];
+    let len = compressor.gzip_compress(content, &mut member).map_err(io::Error::other)?;
+    member.truncate(len);
+    Ok(member)
+}
+
 impl Packer {
     fn new(level: i32) -> Self {
-        let compressor = |level| Compressor::new(CompressionLvl::new(level).unwrap_or_default());
-        Self { packing: compressor(level), trying: compressor(1), storing: compressor(0) }
+        Self { packing: Deflate::new(level), trying: compressor(1), storing: compressor(0) }
     }
 
     fn pack(&mut self, content: &[u8]) -> io::Result<Vec<u8>> {
-        let compressor = if self.is_dense(content) { &mut self.storing } else { &mut self.packing };
-        let mut member = vec![0; compressor.gzip_compress_bound(content.len())];
-        let len = compressor.gzip_compress(content, &mut member).map_err(io::Error::other)?;
-        member.truncate(len);
-        Ok(member)
+        if self.is_dense(content) {
+            member(&mut self.storing, content)
+        } else {
+            self.packing.member(content)
+        }
     }
 
     /// Whether nothing in `content` seems to get smaller. Depends on the content only.

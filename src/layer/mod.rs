@@ -22,6 +22,7 @@ mod decode;
 mod dirs;
 mod entries;
 mod error;
+mod gunzip;
 mod gzip;
 mod header;
 mod limits;

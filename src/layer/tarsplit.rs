@@ -16,10 +16,10 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
 
+use super::gunzip::Gunzip;
 use super::{Error, Result};
 
 /// Longest segment that is written. Readers in Go take any.
@@ -134,7 +134,7 @@ pub(super) enum Item<'a> {
 
 /// Reads a tar-split.
 pub(super) struct Reader<R: Read> {
-    input: BufReader<MultiGzDecoder<BufReader<R>>>,
+    input: BufReader<Gunzip<BufReader<R>>>,
     line: Vec<u8>,
     number: u64,
     segment: Vec<u8>,
@@ -160,7 +160,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<R: Read> Reader<R> {
     pub(super) fn new(input: R) -> Self {
-        let gzip = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, input));
+        let gzip = Gunzip::new(BufReader::with_capacity(BUFFER, input));
         Self {
             input: BufReader::with_capacity(BUFFER, gzip),
             line: Vec::new(),
@@ -230,7 +230,7 @@ mod tests {
         write(&mut writer);
         let mut text = String::new();
         let gzip = writer.finish().unwrap();
-        MultiGzDecoder::new(&gzip[..]).read_to_string(&mut text).unwrap();
+        Gunzip::new(&gzip[..]).read_to_string(&mut text).unwrap();
         text
     }
 

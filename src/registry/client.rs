@@ -9,9 +9,11 @@ use tokio::sync::Mutex;
 
 use super::challenge::{Challenge, challenges};
 use super::error::{Error, ErrorKind, Result};
+use super::reached::{Key, Line, Reached};
 use super::refusal::refusal;
+use super::tls::{self, Certificates};
 use super::token::{Token, TokenRequest};
-use super::{Settings, auth, http, tls};
+use super::{Settings, auth, http};
 use crate::image::{Login, Logins};
 
 /// How registries are to be asked.
@@ -48,9 +50,9 @@ pub(super) enum Content {
 /// A registry that is about to be asked. Requests may run at the same time.
 #[derive(Debug)]
 pub(super) struct RegistryClient {
-    http: Client,
-    /// For bodies that are sent as they are made.
-    unhurried: Client,
+    line: Line,
+    /// Where the line is kept for the next operation, and as what.
+    reached: (Reached, Key),
     /// Scheme and host.
     base: Url,
     /// The registry as messages name it.
@@ -120,14 +122,26 @@ impl RegistryClient {
             .ok_or_else(|| {
                 Error::new(ErrorKind::BadRequest, format!("invalid registry {host:?}"))
             })?;
-        let (directories, name) = (settings.certs_directories.clone(), registry.to_owned());
-        let tls =
-            tokio::task::spawn_blocking(move || tls::for_registry(&directories, &name, verify));
-        let tls =
-            tls.await.map_err(|error| Error::new(ErrorKind::Network, error.to_string()))??;
+        let reached = settings.reached.clone();
+        let directories = settings.certs_directories.clone();
+        let (registry, silence) = (registry.to_owned(), settings.silence);
+        let (name, url) = (host.to_owned(), base.clone());
+        let line = tokio::task::spawn_blocking(move || {
+            let certificates = Certificates::find(&directories, &registry)?;
+            let key = Key { host: name, verify, certificates: certificates.stamp() };
+            if let Some(line) = reached.find(&key) {
+                return Ok((line, (reached, key)));
+            }
+            let tls = tls::for_registry(&certificates, verify)?;
+            let unhurried = http::unhurried_client(&url, tls.clone())?;
+            let line = Line { http: http::client(&url, tls, silence)?, unhurried, plain: false };
+            Ok((line, (reached, key)))
+        });
+        let (line, reached) =
+            line.await.map_err(|error| Error::new(ErrorKind::Network, error.to_string()))??;
         Ok(Self {
-            unhurried: http::unhurried_client(&base, tls.clone())?,
-            http: http::client(&base, tls, settings.silence)?,
+            line,
+            reached,
             base,
             name: host.to_owned(),
             login,
@@ -150,14 +164,25 @@ impl RegistryClient {
 
     /// Finds out whether there is a registry, whether it uses TLS and what it wants to know.
     pub(super) async fn ping(&mut self) -> Result<()> {
-        let place = format!("pinging container registry {}", self.name);
-        let mut pinged = self.ping_once().await;
-        if pinged.is_err() && self.trusting {
+        // Where there is no TLS, that is still so most likely.
+        let schemes: &[&str] = match (self.trusting, self.line.plain) {
+            (false, _) => &["https"],
+            (true, false) => &["https", "http"],
+            (true, true) => &["http", "https", "http"],
+        };
+        let mut pinged = Ok(());
+        for scheme in schemes {
             // There is a host, so the scheme can be set.
-            let _ = self.base.set_scheme("http");
+            let _ = self.base.set_scheme(scheme);
             pinged = self.ping_once().await;
+            if pinged.is_ok() {
+                self.line.plain = *scheme == "http";
+                let (reached, key) = &self.reached;
+                reached.keep(key, &self.line);
+                break;
+            }
         }
-        pinged.map_err(|error| error.context(place))
+        pinged.map_err(|error| error.context(format!("pinging container registry {}", self.name)))
     }
 
     async fn ping_once(&self) -> Result<()> {
@@ -212,7 +237,7 @@ impl RegistryClient {
             let Content::Stream(body) = std::mem::take(&mut ask.body) else {
                 return Err(Error::new(ErrorKind::BadRequest, "there is no body"));
             };
-            let request = self.request(&self.unhurried, &url, &ask, proof.as_ref()).body(body);
+            let request = self.request(&self.line.unhurried, &url, &ask, proof.as_ref()).body(body);
             let failed = |error| http::asking_failed(&ask.method, &url, &error);
             return request.send().await.map_err(failed);
         }
@@ -246,7 +271,7 @@ impl RegistryClient {
     async fn follow(&self, mut url: Url, ask: &Ask<'_>, proof: Option<&Proof>) -> Result<Response> {
         let reads = matches!(ask.method, Method::GET | Method::HEAD);
         for _ in 0..=http::REDIRECTS {
-            let request = self.request(&self.http, &url, ask, proof);
+            let request = self.request(&self.line.http, &url, ask, proof);
             let failed = |error| http::asking_failed(&ask.method, &url, &error);
             let response = request.send().await.map_err(failed)?;
             match http::redirect(&response).map(|to| to.filter(|_| reads))? {
@@ -303,7 +328,7 @@ impl RegistryClient {
             return Ok(Some(Proof::Bearer(token.to_owned())));
         }
         let request = TokenRequest {
-            http: &self.http,
+            http: &self.line.http,
             login: &self.login,
             trusting: self.trusting,
             challenge: &challenge,

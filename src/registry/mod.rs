@@ -8,6 +8,7 @@
 //! | [`repository`] | reading of manifests and blobs |
 //! | [`upload`] | writing of blobs and manifests |
 //! | [`retry`] | trying again |
+//! | `reached` | registries that were talked to a moment ago |
 //! | [`policy`] | which images may be used at all |
 //! | [`mod@search`] | what registries have |
 //! | `auth` | the host's own logins |
@@ -17,8 +18,8 @@
 //! | `tls` | whom to trust |
 //! | [`error`] | what went wrong |
 //!
-//! A client is made for each operation and dropped after it: nothing of TLS is in memory while
-//! nobody asks for it, and changed certificates count at once.
+//! Clients are dropped soon after their last operation: nothing of TLS is in memory while nobody asks
+//! for it.
 
 mod auth;
 mod challenge;
@@ -27,6 +28,7 @@ pub mod download;
 pub mod error;
 mod http;
 pub mod policy;
+mod reached;
 mod refusal;
 pub mod repository;
 pub mod retry;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub download_limit: u64,
     /// How long a server that owes an answer, or the rest of it, may be silent.
     pub silence: Duration,
+    /// Registries that were talked to a moment ago.
+    reached: reached::Reached,
 }
 
 impl Default for Settings {
@@ -84,6 +88,7 @@ impl Default for Settings {
             policy: PolicyFile::default(),
             download_limit: u64::MAX,
             silence: SILENCE,
+            reached: reached::Reached::default(),
         }
     }
 }

@@ -69,13 +69,9 @@ impl Repository {
     pub(super) async fn manifest(&self, reference: &Reference) -> Result<Manifest> {
         let digest = reference.digest();
         let which = digest.map_or(reference.tag().unwrap_or("latest"), Digest::as_str);
-        let mut headers = HeaderMap::new();
-        for kind in MANIFESTS {
-            headers.append(ACCEPT, HeaderValue::from_static(kind));
-        }
         let url = self.client.url(&format!("/v2/{}/manifests/{which}", self.path))?;
         let place = format!("{which} in {}", self.name);
-        let ask = Ask { headers, ..Ask::default() };
+        let ask = Ask { headers: accepted_manifests(), ..Ask::default() };
         let fetching = |error: Error| error.context(format!("fetching manifest {place}"));
         let response = self.client.ask(url, ask).await.map_err(fetching)?;
         if response.status() != StatusCode::OK {
@@ -156,6 +152,15 @@ impl Repository {
         };
         Ok(BlobBody { response, skip, digest: digest.clone() })
     }
+}
+
+/// The header that says what manifests are understood.
+pub(super) fn accepted_manifests() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for kind in MANIFESTS {
+        headers.append(ACCEPT, HeaderValue::from_static(kind));
+    }
+    headers
 }
 
 /// Whether a partial answer begins at `offset`.

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::error::{Error, ErrorKind, Result};
+use super::reached::Stamp;
 
 /// Trust in what the system trusts. Reads its certificates: blocking.
 pub(super) fn system() -> Result<ClientConfig> {
@@ -24,18 +25,34 @@ pub(super) fn none() -> Result<ClientConfig> {
 
 /// What the host says about a registry in the first of `directories` that has one for it: `*.crt`
 /// are authorities to trust beside the system's, `*.cert` and `*.key` what the host shows of itself.
-/// Without `verify`, everybody is trusted. Reads files: blocking.
-pub(super) fn for_registry(
-    directories: &[PathBuf],
-    registry: &str,
-    verify: bool,
-) -> Result<ClientConfig> {
-    let own = directories.iter().map(|it| it.join(registry)).find(|it| it.is_dir());
-    let files = own.as_deref().map_or_else(|| Ok(Vec::new()), files)?;
+#[derive(Debug, Default)]
+pub(super) struct Certificates {
+    directory: Option<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+impl Certificates {
+    /// Looks for those of `registry`. Reads directories: blocking.
+    pub(super) fn find(directories: &[PathBuf], registry: &str) -> Result<Self> {
+        let directory = directories.iter().map(|it| it.join(registry)).find(|it| it.is_dir());
+        let files = directory.as_deref().map_or_else(|| Ok(Vec::new()), files)?;
+        Ok(Self { directory, files })
+    }
+
+    /// Their state; `None` if there are none. Blocking.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.directory.as_deref().map(|directory| Stamp::of(directory, &self.files))
+    }
+}
+
+/// Trust in what the system trusts and `certificates` say. Without `verify`, everybody is trusted.
+/// Reads files: blocking.
+pub(super) fn for_registry(certificates: &Certificates, verify: bool) -> Result<ClientConfig> {
+    let files = &certificates.files;
     let builder = if verify {
         let mut roots = system_roots();
         for file in files.iter().filter(|file| has_extension(file, "crt")) {
-            roots.add_parsable_certificates(certificates(file)?);
+            roots.add_parsable_certificates(self::certificates(file)?);
         }
         builder()?.with_root_certificates(roots)
     } else {
@@ -61,7 +78,7 @@ pub(super) fn for_registry(
     let unreadable = |error: &dyn std::fmt::Display| unusable(&cert.display(), &error);
     let secret =
         PrivateKeyDer::from_pem_file(&key).map_err(|error| unusable(&key.display(), &error))?;
-    let builder = builder.with_client_auth_cert(certificates(cert)?, secret);
+    let builder = builder.with_client_auth_cert(self::certificates(cert)?, secret);
     builder.map_err(|error| unreadable(&error))
 }
 

@@ -23,6 +23,7 @@ use reqwest::{Body, Method, Response, StatusCode, Url};
 use super::client::{Access, Ask, Content, RegistryClient};
 use super::error::{Error, ErrorKind, Result};
 use super::refusal::refusal;
+use super::repository::accepted_manifests;
 use super::{Retry, Settings, http};
 use crate::image::{Digest, Reference};
 
@@ -157,6 +158,16 @@ impl Destination {
             return Ok(());
         }
         self.begin().await?.finish(digest, content).await
+    }
+
+    /// The digest of the manifest at a place, a tag or a digest; `None` also if it cannot be found out.
+    pub async fn find_manifest(&self, place: &str) -> Option<Digest> {
+        let url = self.client.url(&format!("/v2/{}/manifests/{place}", self.path)).ok()?;
+        let headers = accepted_manifests();
+        let ask = Ask { method: Method::HEAD, headers, ..Ask::default() };
+        let response = self.client.ask(url, ask).await.ok()?;
+        let digest = response.headers().get("docker-content-digest")?.to_str().ok()?;
+        digest.parse().ok().filter(|_| response.status() == StatusCode::OK)
     }
 
     /// Puts a manifest in its place, a tag or its digest.

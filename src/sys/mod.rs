@@ -1,6 +1,9 @@
 //! The kernel, as far as rustix does not already wrap it safely. The only module with `unsafe`.
 
 mod cancel;
+#[cfg(feature = "isal")]
+#[allow(unsafe_code)]
+pub mod isal;
 #[allow(unsafe_code)]
 mod lock;
 #[allow(unsafe_code)]

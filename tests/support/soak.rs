@@ -10,6 +10,7 @@ pub(crate) fn soaking() -> bool {
 
 /// Reports a figure: what a promise came to in this run. Printed, and appended to the file that
 /// `IMAGED_FIGURES` names, of which `make soak` makes its table.
+#[allow(clippy::print_stdout, reason = "shown by a long run")]
 pub(crate) fn figure(promise: &str, measured: &str, value: &str) {
     println!("{promise} | {measured} | {value}");
     if let Some(path) = std::env::var_os("IMAGED_FIGURES") {

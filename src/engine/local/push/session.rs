@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::join;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::super::blob_forms::{Place, Seen};
 use super::super::{LocalEngine, failure};
@@ -21,8 +22,10 @@ use crate::image::{
 use crate::registry::{self, Destination, ManifestRefused, Mount, Retry, Unreached, Upload};
 use crate::storage::Snapshot;
 
-/// Layers that are looked for, packed and sent at the same time.
-const LAYERS_AT_ONCE: usize = 3;
+/// Layers that are looked for at the same time.
+const LOOKED_FOR_AT_ONCE: usize = 6;
+/// Layers that are packed and sent at the same time.
+const SENT_AT_ONCE: usize = 3;
 /// Attempts to take a layer from other repositories.
 const MOUNTS: usize = 3;
 
@@ -33,8 +36,9 @@ pub(super) struct Session<'a> {
     steps: &'a Steps<String>,
     target: Reference,
     unreached: Mutex<Option<Unreached>>,
-    destination: OnceCell<Destination>,
+    destination: OnceCell<Result<Destination, registry::Error>>,
     retry: Retry,
+    sending: Semaphore,
     /// Blobs that are certainly at the destination.
     seen: Mutex<Vec<Seen>>,
 }
@@ -44,6 +48,13 @@ pub(super) struct Sent {
     pub(super) digest: Digest,
     size: u64,
     kind: ManifestKind,
+}
+
+/// What was at the destination already.
+#[derive(Default)]
+struct Found {
+    config: Option<Digest>,
+    manifest: Option<Digest>,
 }
 
 impl<'a> Session<'a> {
@@ -56,8 +67,8 @@ impl<'a> Session<'a> {
         retry: Retry,
     ) -> Self {
         let (unreached, destination) = (Mutex::new(Some(unreached)), OnceCell::new());
-        let seen = Mutex::default();
-        Self { engine, options, steps, target, unreached, destination, retry, seen }
+        let (sending, seen) = (Semaphore::new(SENT_AT_ONCE), Mutex::default());
+        Self { engine, options, steps, target, unreached, destination, retry, sending, seen }
     }
 
     /// The blobs that are certainly at the destination.
@@ -76,7 +87,7 @@ impl<'a> Session<'a> {
             let gone = || registry::Error::new(registry::ErrorKind::Network, "not reached");
             unreached.ok_or_else(gone)?.reach(&self.retry).await
         };
-        self.destination.get_or_try_init(reach).await
+        self.destination.get_or_init(reach).await.as_ref().map_err(Clone::clone)
     }
 
     /// Sends an image, under its name or, for what a list lists, under its digest only.
@@ -92,7 +103,12 @@ impl<'a> Session<'a> {
         let Some((&first, _)) = kinds.split_first() else {
             return Err(Error::new(ErrorKind::BadRequest, "no manifest kind is left"));
         };
-        let layers = self.layers(plan, first).await?;
+        let place = |digest: &Digest| match instance {
+            Some(_) => digest.to_string(),
+            None => self.place(),
+        };
+        let (layers, found) = join(self.layers(plan, first), self.look(plan, first, place)).await;
+        let layers = layers?;
         let mut refused = Vec::new();
         for &kind in &kinds {
             let (manifest, config) = documents(plan, kind, &layers)?;
@@ -101,15 +117,14 @@ impl<'a> Session<'a> {
                             which we cannot do: \"Destination specifies a digest\"";
                 return Err(Error::new(ErrorKind::BadRequest, text));
             }
-            self.config(config).await?;
+            self.config(config, found.config.as_ref()).await?;
             self.step("Writing manifest to image destination\n").await;
             let digest = Digest::of(&manifest);
             let size = manifest.len() as u64;
-            let place = match instance {
-                Some(_) => digest.to_string(),
-                None => self.place(),
-            };
-            let failed = match self.put_manifest(&place, kind, manifest).await {
+            if found.manifest.as_ref() == Some(&digest) {
+                return Ok(Sent { digest, size, kind });
+            }
+            let failed = match self.put_manifest(&place(&digest), kind, manifest).await {
                 Ok(()) => return Ok(Sent { digest, size, kind }),
                 Err(failed) => failed,
             };
@@ -234,9 +249,31 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn config(&self, config: Bytes) -> Result<()> {
+    /// Looks for the config and the manifest, while the layers are seen to. What cannot be found out
+    /// now comes out when they are sent.
+    async fn look(
+        &self,
+        plan: &ImagePlan,
+        kind: ManifestKind,
+        place: impl Fn(&Digest) -> String,
+    ) -> Found {
+        let Ok(destination) = self.destination().await else { return Found::default() };
+        let config = async {
+            let digest = Digest::of(&config(plan, kind).ok()?);
+            let found = destination.find_blob(&digest, &digest).await.ok()?;
+            found.map(|_| digest)
+        };
+        let place = place(&plan.image.manifest.digest());
+        let (config, manifest) = join(config, destination.find_manifest(&place)).await;
+        Found { config, manifest }
+    }
+
+    async fn config(&self, config: Bytes, found: Option<&Digest>) -> Result<()> {
         let digest = Digest::of(&config);
         self.step(format!("Copying config {digest}\n")).await;
+        if found == Some(&digest) {
+            return Ok(());
+        }
         let writing = |error| failure::registry(error).context("writing blob");
         let destination = self.destination().await.map_err(writing)?;
         let mut failed = 0;
@@ -282,7 +319,7 @@ impl<'a> Session<'a> {
             });
         }
         let blobs: HashMap<&DiffId, LayerBlob> =
-            stream::iter(jobs).buffer_unordered(LAYERS_AT_ONCE).try_collect().await?;
+            stream::iter(jobs).buffer_unordered(LOOKED_FOR_AT_ONCE).try_collect().await?;
         let missing = || Error::new(ErrorKind::Storage, "a layer got lost");
         let blob = |layer: &LayerPlan| blobs.get(&layer.diff_id).cloned().ok_or_else(missing);
         plan.layers.iter().map(blob).collect()
@@ -330,7 +367,9 @@ impl<'a> Session<'a> {
                 Err(error) => tracing::debug!(%error, "a blob could not be mounted"),
             }
         }
+        let permit = self.sending.acquire().await;
         let blob = self.upload(destination, &plan.snapshot, layer, how, begun).await?;
+        drop(permit);
         self.note(layer, &blob, destination);
         Ok(blob)
     }
@@ -446,18 +485,24 @@ fn all_refused(what: &str, refused: &[(ManifestKind, Error)]) -> Error {
 
 /// The manifest and the config of an image, as one of this kind.
 fn documents(plan: &ImagePlan, kind: ManifestKind, layers: &[LayerBlob]) -> Result<(Bytes, Bytes)> {
-    let (stored, config) = (&plan.image.manifest, &plan.image.config);
-    let updating = |error: &(dyn std::error::Error + 'static)| {
-        Error::from_source(ErrorKind::BadRequest, error)
-            .context("creating an updated image manifest")
-    };
-    let config = match (stored.kind(), kind) {
-        (ManifestKind::Oci, _) | (_, ManifestKind::Docker) => config.clone(),
-        _ => docker_config_to_oci(config).map_err(|error| updating(&error))?.into(),
-    };
+    let stored = &plan.image.manifest;
+    let config = config(plan, kind)?;
     let manifest = match kind {
         ManifestKind::Oci => oci_manifest(stored, &config, layers),
         _ => docker_manifest(stored, &config, layers),
     };
     Ok((manifest.map_err(|error| updating(&error))?.into(), config))
+}
+
+/// The config for a manifest of this kind.
+fn config(plan: &ImagePlan, kind: ManifestKind) -> Result<Bytes> {
+    let (stored, config) = (&plan.image.manifest, &plan.image.config);
+    match (stored.kind(), kind) {
+        (ManifestKind::Oci, _) | (_, ManifestKind::Docker) => Ok(config.clone()),
+        _ => Ok(docker_config_to_oci(config).map_err(|error| updating(&error))?.into()),
+    }
+}
+
+fn updating(error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::from_source(ErrorKind::BadRequest, error).context("creating an updated image manifest")
 }
