@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use imaged::api::{Routes, Settings};
+use imaged::api::{Api, Settings};
 use imaged::cli::{self, Outcome};
 use imaged::config::{
     self, Args, Command, Config, EventsConfig, Host, Listen, ServeConfig, StorageConfig,
@@ -112,8 +112,6 @@ fn status(outcome: Outcome) -> ExitCode {
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let Config { storage, events, short_names, registry, serve } = config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Meanwhile the store is opened.
-    let routes = std::thread::spawn(Routes::new);
     // Nothing can cancel this yet: until the server installs its own, signals end the process.
     let store = Store::open(store_options(storage), &Cancel::new())?;
     container::thaw_abandoned(&store.options().run_root);
@@ -153,10 +151,8 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         settings.user = Some(rustix::process::geteuid().as_raw());
         let mut options = server::Options::default();
         options.idle_timeout = serve.idle_timeout;
-        let routes = routes.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // What the descriptions took, while the first requests are answered.
-        drop(tokio::task::spawn_blocking(memory::release_freed));
-        server::serve(listeners, routes.serve(Arc::new(engine), settings), options, shutdown).await;
+        let api = Api::new(Arc::new(engine), settings);
+        server::serve(listeners, api, options, shutdown).await;
         // The connections are gone, and with them the wish for what was under way.
         tasks.stop().await;
         Ok(())

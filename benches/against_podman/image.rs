@@ -72,6 +72,63 @@ pub(crate) fn write(path: &Path, percent: u64) -> Image {
     Image { diff_ids, unpacked: layers.iter().map(|(_, length)| length).sum(), files }
 }
 
+/// Writes the archive of an image with one layer of 700 MB, which is packed in one stream.
+pub(crate) fn write_single(path: &Path) {
+    let dir = tempfile::tempdir_in(path.parent().unwrap()).unwrap();
+    let packed = dir.path().join("layer.tar.gz");
+    let file = BufWriter::with_capacity(1 << 20, File::create(&packed).unwrap());
+    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::default());
+    let mut counter = Counter { hasher: Sha256::new(), length: 0 };
+    let mut out = BufWriter::with_capacity(1 << 20, Both(&mut gzip, &mut counter));
+    write_layer(0, 140, &mut out).unwrap();
+    out.flush().unwrap();
+    drop(out);
+    gzip.finish().unwrap().flush().unwrap();
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [format!("sha256:{}", hex(&counter.hasher.finalize()))],
+        },
+    });
+    let (config, manifest) = (
+        config.to_string(),
+        json!([{
+            "Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar.gz"],
+        }]),
+    );
+    let length = std::fs::metadata(&packed).unwrap().len();
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
+    out.write_all(header("layer.tar.gz", length).as_bytes()).unwrap();
+    io::copy(&mut File::open(&packed).unwrap(), &mut out).unwrap();
+    pad(&mut out, length).unwrap();
+    for (name, content) in [("config.json", config), ("manifest.json", manifest.to_string())] {
+        out.write_all(header(name, content.len() as u64).as_bytes()).unwrap();
+        out.write_all(content.as_bytes()).unwrap();
+        pad(&mut out, content.len() as u64).unwrap();
+    }
+    out.write_all(&[0; 1024]).unwrap();
+    out.flush().unwrap();
+}
+
+/// Writes to two places.
+struct Both<A, B>(A, B);
+
+impl<A: Write, B: Write> Write for Both<A, B> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes)?;
+        self.1.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        self.1.flush()
+    }
+}
+
 /// Writes the tar of one layer.
 pub(crate) fn write_layer(layer: usize, percent: u64, out: &mut impl Write) -> io::Result<()> {
     let (small, mean, big, size) = LAYERS[layer];

@@ -11,10 +11,13 @@ mod support;
 
 mod commit;
 mod disk;
+mod forms;
 mod image;
 mod measure;
 mod process;
+mod rates;
 mod registry;
+mod removals;
 mod report;
 
 use std::path::PathBuf;

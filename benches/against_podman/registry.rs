@@ -28,11 +28,11 @@ fn loaded(disk: &Disk, archive: &Path) -> Store {
 
 /// The whole image to an empty registry, and once more.
 pub(crate) fn pushes(parent: &Path, archive: &Path, image: &Image, rounds: usize) -> Vec<Row> {
-    let mut first = Row::new("push to a registry", Unit::Time, Required::Ratio(3.0));
+    let mut first = Row::new("push to a registry", Unit::Time, Required::Ratio(4.0));
     let mut again = Row::new("  the same once more", Unit::Time, Required::Ratio(5.0));
     let mut sent = Row::new("  sent / unpacked", Unit::Share, Required::Nothing);
     let mut peak =
-        Row::new("memory, most while pushing", Unit::Memory, Required::AtMost(96.0 * MIB));
+        Row::new("memory, most while pushing", Unit::Memory, Required::AtMost(64.0 * MIB));
     for round in 0..rounds {
         for kind in in_turn(round, [Kind::Imaged, Kind::Podman]) {
             eprintln!("round {round}: push, {kind:?}");
@@ -60,12 +60,12 @@ pub(crate) fn pushes(parent: &Path, archive: &Path, image: &Image, rounds: usize
 /// The whole image from a registry that Podman has pushed it to, into an empty store, once more, and
 /// into an empty store by eight clients at once.
 pub(crate) fn pulls(parent: &Path, archive: &Path, image: &Image, rounds: usize) -> Vec<Row> {
-    let mut first = Row::new("pull from a registry", Unit::Time, Required::Ratio(3.0));
+    let mut first = Row::new("pull from a registry", Unit::Time, Required::Ratio(4.0));
     let mut again = Row::new("  the same once more", Unit::Time, Required::Ratio(5.0));
     let mut many = Row::new("  by 8 clients at once", Unit::Time, Required::Nothing);
     let mut peak =
-        Row::new("memory, most while pulling", Unit::Memory, Required::AtMost(96.0 * MIB));
-    let mut crowd = Row::new("  by 8 clients at once", Unit::Memory, Required::AtMost(96.0 * MIB));
+        Row::new("memory, most while pulling", Unit::Memory, Required::AtMost(64.0 * MIB));
+    let mut crowd = Row::new("  by 8 clients at once", Unit::Memory, Required::AtMost(64.0 * MIB));
     let registry = Registry::plain();
     let name = format!("{}/bench:1", registry.host());
     {

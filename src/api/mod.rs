@@ -21,7 +21,7 @@ mod stream;
 mod under_way;
 mod wire;
 
-pub use router::{Api, Routes, Settings, openapi, router};
+pub use router::{Api, Settings, openapi, router};
 
 /// The version of Podman whose API this is. Clients refuse servers that are too old, never ones
 /// that are too new.

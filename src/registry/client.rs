@@ -175,11 +175,22 @@ impl RegistryClient {
             // There is a host, so the scheme can be set.
             let _ = self.base.set_scheme(scheme);
             pinged = self.ping_once().await;
-            if pinged.is_ok() {
-                self.line.plain = *scheme == "http";
-                let (reached, key) = &self.reached;
-                reached.keep(key, &self.line);
-                break;
+            match &pinged {
+                Ok(()) => {
+                    self.line.plain = *scheme == "http";
+                    let (reached, key) = &self.reached;
+                    reached.keep(key, &self.line);
+                    break;
+                }
+                // It is there, and busy.
+                Err(error)
+                    if self.line.plain
+                        && error.is_transient()
+                        && error.kind() != ErrorKind::Network =>
+                {
+                    break;
+                }
+                Err(_) => {}
             }
         }
         pinged.map_err(|error| error.context(format!("pinging container registry {}", self.name)))
