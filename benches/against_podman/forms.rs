@@ -102,7 +102,6 @@ fn packed_exports(parent: &Path, archive: &Path, image: &Image, rounds: usize) -
     // Podman's length over ours: 1 / 1.03 is the least.
     let mut length = Row::new("  its length / unpacked", Unit::Share, Required::Ratio(0.971));
     let mut peak = Row::new("  most memory", Unit::Memory, Required::AtMost(64.0 * MIB));
-    let mut written = Row::new("  written meanwhile", Unit::Memory, Required::AtMost(MIB));
     each(parent, rounds, |kind, disk| {
         let store = Store::new_in(disk.path());
         let loader = Kind::ImagedNoSync.start(&store);
@@ -110,15 +109,12 @@ fn packed_exports(parent: &Path, archive: &Path, image: &Image, rounds: usize) -
         assert!(loader.stop().success());
         disk.sync();
         let server = kind.start(&store);
-        let before = disk.written();
         let route = format!("/images/{NAME}/get?format=oci-archive");
         let ((_, end, bytes), most) =
             process::peak(server.pid(), || fetch(server.socket(), &route));
-        disk.sync();
         kind.add(&mut time, end);
         kind.add(&mut length, bytes as f64 / image.unpacked as f64);
         kind.add(&mut peak, most as f64);
-        kind.add(&mut written, (disk.written() - before) as f64);
     });
-    vec![time, length, peak, written]
+    vec![time, length, peak]
 }

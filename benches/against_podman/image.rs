@@ -15,7 +15,7 @@ use crate::support::tree::hex;
 pub(crate) const NAME: &str = "localhost/bench:1";
 
 /// Per layer: small files, their mean size, big files, their size.
-const LAYERS: [(u64, u64, u64, u64); 4] = [
+pub(crate) const LAYERS: [(u64, u64, u64, u64); 4] = [
     (45_000, 4000, 8, 40_000_000),
     (30_000, 3000, 3, 50_000_000),
     (20_000, 2500, 2, 60_000_000),

@@ -2,14 +2,16 @@
 //! busy minute of the machine meets both.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::commit::{self, Changes};
 use crate::disk::Disk;
@@ -21,6 +23,7 @@ use crate::registry;
 use crate::removals;
 use crate::report::{Report, Required, Row, Unit};
 use crate::support::server::{imaged, podman_service};
+use crate::support::tool::run;
 use crate::support::{DockerArchive, Layer, Server, Store, tree};
 
 pub(crate) const MIB: f64 = 1_048_576.0;
@@ -98,7 +101,7 @@ impl Bench {
         let dir = tempfile::Builder::new().prefix("imaged-bench-").tempdir_in(&self.parent);
         let dir = dir.unwrap();
         let mut setting = json!({
-            "podman": crate::support::tool::run(Command::new("podman").arg("--version")),
+            "podman": run(Command::new("podman").arg("--version")),
             "processors": thread::available_parallelism().unwrap().get(),
             "rounds": self.rounds,
         });
@@ -144,8 +147,12 @@ impl Bench {
         let mut load = Row::new("load, docker-archive", Unit::Time, Required::Ratio(5.0));
         let mut no_sync = Row::new("  with --sync none", Unit::Time, Required::Ratio(6.0));
         let mut durable = Row::new("  until all is on disk", Unit::Time, Required::Nothing);
+        // Two at a time on as many processors, written back: what the file system allows.
+        let mut untar =
+            Row::new("  tar -x of the layers / load", Unit::Share, Required::AtLeast(0.8));
         let mut export = Row::new("export, docker-archive", Unit::Time, Required::Ratio(8.0));
         let mut first = Row::new("  its first byte", Unit::Time, Required::AtMost(20e6));
+        let mut exported = Row::new("  written by it", Unit::Memory, Required::AtMost(MIB));
         let mut peak =
             Row::new("memory, most while loading", Unit::Memory, Required::AtMost(64.0 * MIB));
         let mut after = Row::new("memory, after the load", Unit::Memory, Required::Nothing);
@@ -154,7 +161,9 @@ impl Bench {
         let mut written =
             Row::new("written by a load / unpacked on disk", Unit::Share, Required::AtMost(1.1));
         let mut of_tars = Row::new("  / length of the tars", Unit::Share, Required::Nothing);
+        let layers = Layers::new(&self.parent, self.percent);
         for round in 0..self.rounds {
+            let unpacked = layers.unpack(&self.parent);
             for kind in in_turn(round, [Kind::Imaged, Kind::ImagedNoSync, Kind::Podman]) {
                 eprintln!("round {round}: load and export, {kind:?}");
                 let disk = Disk::new(&self.parent, DISK);
@@ -177,6 +186,8 @@ impl Bench {
                 kind.add(&mut load, answered);
                 if kind == Kind::Podman {
                     no_sync.podman.push(answered);
+                } else {
+                    untar.imaged.push(unpacked / answered);
                 }
                 kind.add(&mut durable, synced);
                 kind.add(&mut peak, most as f64);
@@ -186,14 +197,17 @@ impl Bench {
                 thread::sleep(Duration::from_secs(1));
                 kind.add(&mut after, process::resident(server.pid()) as f64);
 
+                let before = disk.written();
                 let route = format!("/images/{NAME}/get?format=docker-archive");
                 let (beginning, end, length) = fetch(server.socket(), &route);
+                disk.sync();
+                kind.add(&mut exported, (disk.written() - before) as f64);
                 assert!(length > image.unpacked, "{length}");
                 kind.add(&mut first, beginning);
                 kind.add(&mut export, end);
             }
         }
-        vec![load, no_sync, durable, export, first, peak, after, written, of_tars]
+        vec![load, no_sync, durable, untar, export, first, exported, peak, after, written, of_tars]
     }
 
     /// Lists, starts and idle memory on a store of many images.
@@ -291,6 +305,47 @@ fn fill(store: &Store, images: usize) {
     let list = server.client().get("/images/json").expect(200).json();
     assert_eq!(list.as_array().unwrap().len(), images);
     assert!(server.stop().success());
+}
+
+/// The layers of the image as tars.
+struct Layers {
+    directory: TempDir,
+}
+
+impl Layers {
+    fn new(parent: &Path, percent: u64) -> Self {
+        let directory = tempfile::Builder::new().prefix("imaged-tars-").tempdir_in(parent).unwrap();
+        for layer in 0..image::LAYERS.len() {
+            let file = File::create(directory.path().join(layer.to_string())).unwrap();
+            let mut out = BufWriter::with_capacity(1 << 20, file);
+            image::write_layer(layer, percent, &mut out).unwrap();
+            out.flush().unwrap();
+        }
+        Self { directory }
+    }
+
+    /// Unpacks them with GNU tar on a disk of its own, and writes that back; nanoseconds.
+    fn unpack(&self, parent: &Path) -> f64 {
+        let disk = Disk::new(parent, DISK);
+        let tars =
+            (0..image::LAYERS.len()).map(|layer| self.directory.path().join(layer.to_string()));
+        let tars: Vec<PathBuf> = tars.inspect(|tar| warm(tar)).collect();
+        let next = AtomicUsize::new(0);
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Some(tar) = tars.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let tree = disk.path().join(tar.file_name().unwrap());
+                        fs::create_dir(&tree).unwrap();
+                        run(Command::new("tar").arg("-x").arg("-C").arg(&tree).arg("-f").arg(tar));
+                    }
+                });
+            }
+        });
+        disk.sync();
+        nanoseconds(start)
+    }
 }
 
 /// A server started with a stop-watch.

@@ -20,6 +20,8 @@ pub(crate) enum Required {
     Ratio(f64),
     /// The largest median of ours.
     AtMost(f64),
+    /// The smallest median of ours.
+    AtLeast(f64),
     /// Only informative.
     Nothing,
 }
@@ -49,6 +51,7 @@ impl Row {
         match self.required {
             Required::Ratio(least) => Some(self.ratio()? >= least),
             Required::AtMost(most) => Some(median(&self.imaged)? <= most),
+            Required::AtLeast(least) => Some(median(&self.imaged)? >= least),
             Required::Nothing => None,
         }
     }
@@ -84,6 +87,7 @@ impl Report {
             let required = match row.required {
                 Required::Ratio(least) => format!("≥ {least} times"),
                 Required::AtMost(most) => format!("≤ {}", row.unit.show(most)),
+                Required::AtLeast(least) => format!("≥ {}", row.unit.show(least)),
                 Required::Nothing => String::new(),
             };
             text.push_str(&format!(

@@ -35,21 +35,29 @@ pub struct Rebuilt {
 /// Buffers between reading and hashing.
 const BUFFERS: usize = 4;
 
+/// Batches between finding and reading.
+const BATCHES: usize = 3;
+/// Files that one batch has open.
+const BATCH_FILES: usize = 32;
+/// Bytes of segments after which a batch is passed on.
+const BATCH_BYTES: usize = 64 << 10;
+
 /// Writes the tar whose tar-split is in `tar_split` and whose files are in the first of `roots` that
 /// has them. Each file must still be what it was; the digest of the whole is for the caller to compare.
 ///
-/// Hashing, the larger part of the work, happens on a thread of its own.
+/// Three threads share the work: one finds out what comes next and opens the files, one reads and writes
+/// them, and one hashes.
 ///
 /// # Errors
 /// See [`Error`]. Part of the tar may have been written, which its receiver must not take for a whole.
 pub fn rebuild(
-    tar_split: impl Read,
+    tar_split: impl Read + Send,
     roots: &[OwnedFd],
     out: impl Write,
     cancel: &Cancel,
 ) -> Result<Rebuilt> {
     let limits = Limits::default();
-    let mut files = Files {
+    let files = Files {
         roots: roots
             .iter()
             .map(|root| Dirs::new(root, limits.depth))
@@ -72,21 +80,93 @@ pub fn rebuild(
             })?;
         let buffer = vec![0; BUFFER];
         let mut out = Output { out, buffer, filled: 0, size: 0, to_hash, spare, cancel };
-        let mut items = Reader::new(tar_split);
-        while let Some(item) = items.next_item()? {
-            match item {
-                Item::Segment(bytes) => out.write(bytes)?,
-                Item::Entry => {}
-                Item::File { name, size, crc } => {
-                    let file = files.open(&name, size)?;
-                    out.copy(&file, &name, size, crc)?;
+        let (found, batches) = mpsc::sync_channel(BATCHES);
+        thread::Builder::new()
+            .name("layer-find".into())
+            .spawn_scoped(scope, move || find_all(Reader::new(tar_split), files, &found))?;
+        loop {
+            // Without the last one the thread has died, which must not look like the end.
+            let batch = batches.recv().map_err(|_| Error::Thread)??;
+            let mut bytes = batch.bytes.as_slice();
+            for step in batch.steps {
+                match step {
+                    Step::Bytes(len) => {
+                        let (now, later) = bytes.split_at(len.min(bytes.len()));
+                        out.write(now)?;
+                        bytes = later;
+                    }
+                    Step::File { file, name, size, crc } => out.copy(&file, &name, size, crc)?,
                 }
+            }
+            if batch.is_last {
+                break;
             }
         }
         let size = out.finish()?;
         let sha256 = hashing.join().map_err(|_| Error::Thread)?;
         Ok(Rebuilt { diff_id: DiffId::from_sha256(sha256), size })
     })
+}
+
+/// What comes next in the tar.
+#[derive(Default)]
+struct Batch {
+    /// The content of all segments.
+    bytes: Vec<u8>,
+    steps: Vec<Step>,
+    files: usize,
+    is_last: bool,
+}
+
+enum Step {
+    /// So many more of the batch's bytes.
+    Bytes(usize),
+    /// The content of a file.
+    File { file: File, name: Vec<u8>, size: u64, crc: [u8; 8] },
+}
+
+/// Finds everything, to its end or to the first error. Ends early when nobody wants it any more.
+fn find_all(mut items: Reader<impl Read>, mut files: Files, found: &SyncSender<Result<Batch>>) {
+    loop {
+        let mut batch = Batch::default();
+        let filled = batch.fill(&mut items, &mut files);
+        let is_last = batch.is_last || filled.is_err();
+        // What comes before an error is as good as if there was none.
+        let gone = found.send(Ok(batch)).is_err();
+        if let Err(error) = filled {
+            let _ = found.send(Err(error));
+        }
+        if gone || is_last {
+            return;
+        }
+    }
+}
+
+impl Batch {
+    fn fill(&mut self, items: &mut Reader<impl Read>, files: &mut Files) -> Result<()> {
+        while self.files < BATCH_FILES && self.bytes.len() < BATCH_BYTES {
+            match items.next_item()? {
+                None => {
+                    self.is_last = true;
+                    return Ok(());
+                }
+                Some(Item::Segment(bytes)) => {
+                    self.bytes.extend_from_slice(bytes);
+                    match self.steps.last_mut() {
+                        Some(Step::Bytes(len)) => *len += bytes.len(),
+                        _ => self.steps.push(Step::Bytes(bytes.len())),
+                    }
+                }
+                Some(Item::Entry) => {}
+                Some(Item::File { name, size, crc }) => {
+                    let file = files.open(&name, size)?;
+                    self.files += 1;
+                    self.steps.push(Step::File { file, name: name.into_owned(), size, crc });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The trees files are looked up in.

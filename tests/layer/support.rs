@@ -67,7 +67,10 @@ impl Unpack {
     }
 }
 
-pub(crate) fn rebuild(tar_split: impl Read, roots: &[&Path]) -> (Vec<u8>, layer::Result<Rebuilt>) {
+pub(crate) fn rebuild(
+    tar_split: impl Read + Send,
+    roots: &[&Path],
+) -> (Vec<u8>, layer::Result<Rebuilt>) {
     let roots: Vec<OwnedFd> = roots.iter().map(|root| File::open(root).unwrap().into()).collect();
     let mut out = Vec::new();
     let result = layer::rebuild(tar_split, &roots, &mut out, &Cancel::new());
