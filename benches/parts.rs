@@ -3,6 +3,7 @@
 //! For what a change of one of them buys; what a user gets is measured by `against-podman`. Needs root,
 //! since layers have owners.
 #![allow(clippy::unwrap_used, reason = "a measurement fails by panicking")]
+#![allow(clippy::print_stderr, reason = "what they share prints")]
 #![allow(missing_docs, reason = "criterion makes public functions")]
 
 #[path = "../tests/support/mod.rs"]
