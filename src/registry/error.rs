@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Answer,
     /// The host's policy does not let the image in, or cannot be read.
     Rejected,
+    /// This machine has no space, memory or descriptors left.
+    Exhausted,
 }
 
 /// A failure with a chain of texts, outermost first.

@@ -52,6 +52,19 @@ impl Store {
         images: Vec<ImageDraft>,
         cancel: &Cancel,
     ) -> Result<Vec<ImageId>, Error> {
+        let committed = self.try_commit(staged, images, cancel);
+        if committed.is_err() {
+            self.inner.finish_at_once(cancel);
+        }
+        committed
+    }
+
+    fn try_commit(
+        &self,
+        staged: Vec<StagedLayer>,
+        images: Vec<ImageDraft>,
+        cancel: &Cancel,
+    ) -> Result<Vec<ImageId>, Error> {
         self.inner.check_writable()?;
         if images.is_empty() {
             return Ok(Vec::new());

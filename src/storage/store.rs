@@ -156,6 +156,14 @@ impl Inner {
         self.recover(cancel).inspect_err(|_| self.unfinished.store(true, Ordering::Relaxed))
     }
 
+    /// As [`Inner::finish_commits`], for what has just failed. What made it fail may still be so; then
+    /// it is the next writer's.
+    pub(super) fn finish_at_once(&self, cancel: &Cancel) {
+        if let Err(error) = self.finish_commits(cancel) {
+            tracing::warn!(?error, "could not recover from a failure at once");
+        }
+    }
+
     /// The records as they are now; `None` if they have to be repaired first.
     pub(super) fn refresh<L, I, C>(
         &self,

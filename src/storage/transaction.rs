@@ -251,8 +251,8 @@ impl Transaction<'_> {
     }
 
     /// Makes the changes visible. What was removed is deleted from disk when the locks are released
-    /// again, before this returns. Should that fail after the images are gone, the next writer
-    /// deletes it.
+    /// again, before this returns. Should that fail after the images are gone, this tries to delete
+    /// it once more, and else the next writer does.
     pub fn commit(mut self) -> Result<(), Error> {
         if !self.images.is_changed() && self.removed_layers.is_empty() {
             return Ok(());
@@ -265,7 +265,10 @@ impl Transaction<'_> {
             Err(error) => {
                 // Whether or not the images are gone: recovery looks at what is needed.
                 self.trash.leave();
-                self.inner.unfinished.store(true, Ordering::Relaxed);
+                let (inner, cancel) = (self.inner, self.cancel.clone());
+                inner.unfinished.store(true, Ordering::Relaxed);
+                drop(self);
+                inner.finish_at_once(&cancel);
                 Err(error)
             }
         }
