@@ -2,7 +2,8 @@
 //! call: `strace` injects both. Every operation that writes is run again and again, with another
 //! call each time.
 //!
-//! `IMAGED_FAULT_POINTS` says how many calls of each operation are tried (0: all of them).
+//! `IMAGED_FAULT_POINTS` says how many calls of each operation are tried (0, and in `make soak`: all
+//! of them).
 //!
 //! Needs root, Podman, `containers-storage` and strace.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -13,5 +14,6 @@ mod support;
 
 mod failing;
 mod killed;
+mod operation;
 mod scene;
 mod strace;
