@@ -284,7 +284,7 @@ impl Transaction<'_> {
             containers: self.removed_containers.clone(),
         };
         if !intent.layers.is_empty() || !intent.images.is_empty() || !intent.containers.is_empty() {
-            self.trash.intend(&self.tree, &intent)?;
+            self.trash.intend(&self.tree, &intent, self.inner.durable())?;
         }
         let items = self.copy_items()?;
         let containers = self.save_containers()?;
