@@ -85,6 +85,7 @@ pub mod record;
 mod records;
 mod recover;
 mod remove;
+mod reserve;
 mod snapshot;
 mod staging;
 mod store;

@@ -79,7 +79,9 @@ impl Recorded {
         let store = Store::new_in(mounted.path());
         let server = Server::start_with(&store, arguments);
         let client = server.client();
-        client.load_bytes(DockerArchive::new(&["localhost/base:1"], &[layer(1)]).build()).expect(200);
+        client
+            .load_bytes(DockerArchive::new(&["localhost/base:1"], &[layer(1)]).build())
+            .expect(200);
         store.buildah(["from", "--name", "one", "localhost/base:1"]);
         let changed = store.path("changed");
         fs::write(&changed, layer(6).tar).unwrap();

@@ -33,7 +33,11 @@ fn failing(operation: Operation) {
     let rounds: Vec<_> = if soaking() {
         points.iter().flat_map(|point| ERRORS.map(|error| (*point, error))).collect()
     } else {
-        points.iter().zip(ERRORS.into_iter().cycle()).map(|(point, error)| (*point, error)).collect()
+        points
+            .iter()
+            .zip(ERRORS.into_iter().cycle())
+            .map(|(point, error)| (*point, error))
+            .collect()
     };
     let (mut failed, mut done) = (0, 0);
     for (round, (point, (error, status))) in rounds.iter().enumerate() {

@@ -52,9 +52,8 @@ impl Operation {
             }
             Self::Pull => {
                 let name = escape(&format!("{}/app:1", registry.host()));
-                client.try_post(&format!(
-                    "/images/pull?reference={name}&tlsVerify=false&quiet=true"
-                ))
+                client
+                    .try_post(&format!("/images/pull?reference={name}&tlsVerify=false&quiet=true"))
             }
             Self::Commit => client.try_post("/commit?container=one&repo=localhost/committed"),
             Self::Tag => client.try_post(&format!("/images/{doomed}/tag?repo=localhost/new&tag=1")),
