@@ -17,3 +17,4 @@ mod killed;
 mod operation;
 mod scene;
 mod strace;
+mod under_load;
