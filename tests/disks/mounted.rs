@@ -1,15 +1,19 @@
 //! File systems on disks of a rack, mounted. Everything is undone when dropped.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
 use crate::disk::Blocks;
 use crate::rack::{Rack, Slot};
-use crate::support::tool::{command, run};
+use crate::support::tool::{command, output, run};
 
 const MIB: u64 = 1 << 20;
+/// The number that the kernel has for loop devices.
+const LOOP_MAJOR: u32 = 7;
 
 /// A kind of file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +100,15 @@ struct Loop {
 
 impl Loop {
     fn attach(file: &Path, kind: FileSystem) -> Self {
-        let path = run(command("losetup", ["--find", "--show"]).arg(file));
+        let attach = || command("losetup", ["--find", "--show"]);
+        let first = output(attach().arg(file));
+        let path = if first.status.success() {
+            String::from_utf8(first.stdout).unwrap().trim_end().to_owned()
+        } else {
+            // There was none left, and in a container nobody makes the node of one that is added.
+            make_nodes();
+            run(attach().arg(file))
+        };
         Self { path: path.into(), kind }
     }
 }
@@ -108,6 +120,19 @@ impl Drop for Loop {
             undo(command("btrfs", ["device", "scan", "--forget"]).arg(&self.path));
         }
         undo(command("losetup", ["--detach"]).arg(&self.path));
+    }
+}
+
+/// Makes the nodes of loop devices that have none.
+fn make_nodes() {
+    for entry in fs::read_dir("/sys/block").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(Ok(number)) = name.strip_prefix("loop").map(str::parse) else { continue };
+        let node = Path::new("/dev").join(&name);
+        if !node.exists() {
+            let device = makedev(LOOP_MAJOR, number);
+            mknodat(CWD, &node, FileType::BlockDevice, Mode::from_raw_mode(0o600), device).unwrap();
+        }
     }
 }
 
