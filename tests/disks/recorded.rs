@@ -10,8 +10,10 @@ use crate::support::http::escape;
 use crate::support::remains::{Images, images};
 use crate::support::{Client, DockerArchive, Faulty, Layer, OciArchive, Response, Server, Store};
 
+type Ask = fn(&Client, &Faulty) -> Response;
+
 /// What is asked for, one after the other.
-const REQUESTS: [(&str, fn(&Client, &Faulty) -> Response); 10] = [
+const REQUESTS: [(&str, Ask); 10] = [
     ("load a docker archive", |client, _| client.load_bytes(docker())),
     ("load an OCI archive", |client, _| client.load_bytes(oci("loaded").build())),
     ("import", |client, _| client.import("?reference=localhost/imported", layer(5).tar)),

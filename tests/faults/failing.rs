@@ -7,7 +7,7 @@ use crate::operation::Operation;
 use crate::scene::{Scene, assert_clean};
 use crate::strace::Tracer;
 use crate::support::check::{assert_sound, check};
-use crate::support::remains::images;
+use crate::support::remains::{assert_agreed, images};
 use crate::support::soak::{figure, soaking};
 use crate::support::{Response, Server, Store};
 
@@ -66,6 +66,7 @@ fn failing(operation: Operation) {
         done += usize::from(succeeded);
         if round % 10 == 0 {
             assert_sound(&store);
+            assert_agreed(&store);
         }
     }
     println!("{operation:?}: {} points, failed at {failed}, done in {done}", rounds.len());

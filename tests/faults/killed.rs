@@ -5,6 +5,7 @@ use crate::scene::Scene;
 use crate::strace::{CHANGES, Tracer};
 use crate::support::Server;
 use crate::support::check::assert_sound;
+use crate::support::remains::assert_agreed;
 use crate::support::soak::figure;
 
 /// Points of each operation that `make test` tries.
@@ -32,6 +33,7 @@ fn killed(operation: Operation) {
         }
         if round % 10 == 0 {
             assert_sound(&store);
+            assert_agreed(&store);
         }
     }
     println!("{operation:?}: {} points, died at {died}, done in {done}", points.len());

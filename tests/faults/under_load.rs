@@ -10,7 +10,7 @@ use crate::scene::{assert_clean, base, template};
 use crate::support::archive::Numbers;
 use crate::support::check::assert_sound;
 use crate::support::http::escape;
-use crate::support::remains::{assert_whole, images};
+use crate::support::remains::{assert_agreed, assert_whole, images};
 use crate::support::soak::{figure, soaking};
 use crate::support::{Client, DockerArchive, Layer, Response, Server, Store};
 
@@ -49,6 +49,7 @@ fn at_random_times_under_load() {
         judge(&store, &known.into_inner().unwrap(), &what);
         if round % 10 == 0 {
             assert_sound(&store);
+            assert_agreed(&store);
         }
     }
     figure("killed anywhere", "under load: kill points, all passed", &deaths.to_string());
@@ -90,7 +91,7 @@ impl Image<'_> {
         let route = |name: &str| format!("/images/{}", escape(name));
         let tag = format!("{}/tag?repo=localhost/tagged-{number}&tag={count}", route(&name));
         self.ask([true, false], [true, true], || self.client.try_post(&tag))?;
-        if count % 2 == 0 {
+        if count.is_multiple_of(2) {
             return Ok(());
         }
         self.ask([true, true], [false, true], || self.client.try_delete(&route(&name)))?;

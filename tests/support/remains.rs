@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::store::strings;
-use super::{Client, saved};
+use super::{Client, Store, check, saved};
 
 /// The names of every image, by ID.
 pub(crate) type Images = BTreeMap<String, BTreeSet<String>>;
@@ -31,6 +33,18 @@ pub(crate) fn assert_between(found: &Images, before: &Images, after: &Images, wh
         let is = found.get(id);
         assert!(is == was || is == will_be, "{what}: {id} has {is:?}, not {was:?}/{will_be:?}");
     }
+}
+
+/// Podman and `containers-storage` list the images that have records.
+#[track_caller]
+pub(crate) fn assert_agreed(store: &Store) {
+    let recorded: BTreeSet<String> = check::image_layers(&store.root()).into_keys().collect();
+    let podman: BTreeSet<String> = store.image_ids().into_iter().collect();
+    assert_eq!(podman, recorded, "Podman");
+    let listed: Vec<Value> = serde_json::from_str(&store.storage(["images", "--json"])).unwrap();
+    let id = |image: &Value| image["id"].as_str().unwrap().to_owned();
+    let listed: BTreeSet<String> = listed.iter().map(id).collect();
+    assert_eq!(listed, recorded, "containers-storage");
 }
 
 /// Every image can be exported and has the digests that its config says, which has that of its ID.
