@@ -119,24 +119,41 @@ impl TempDir {
         }
         let mut stale = Vec::new();
         for (digits, has_lock) in numbers(&names) {
-            let name = lock_name(digits);
-            let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            if !has_lock {
-                // Lost with the power; or the directory is so new that only it was listed, and then
-                // its owner has the lock.
-                flags |= OFlags::CREATE;
-            }
-            let file = match rustix::fs::openat(&parent, &name, flags, Mode::from_raw_mode(0o600)) {
-                Ok(fd) => File::from(fd),
-                Err(rustix::io::Errno::NOENT) => continue,
-                Err(errno) => {
-                    return Err(Error::io("opening", parent.path().join(&name))(errno.into()));
+            match Self::take(base, area, &parent, digits, has_lock) {
+                Ok(taken) => stale.extend(taken),
+                Err(error) => {
+                    stale.iter().for_each(Self::leave);
+                    return Err(error);
                 }
-            };
-            let Some(lock) = lock(&parent, &name, file)? else { continue };
-            stale.push(Self::new(base, area, digits.to_owned(), lock));
+            }
         }
         Ok(stale)
+    }
+
+    /// Takes over one directory, if its owner is dead.
+    fn take(
+        base: &Dir,
+        area: Area,
+        parent: &Dir,
+        digits: &str,
+        has_lock: bool,
+    ) -> Result<Option<Self>, Error> {
+        let name = lock_name(digits);
+        let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if !has_lock {
+            // Lost with the power; or the directory is so new that only it was listed, and then its
+            // owner has the lock.
+            flags |= OFlags::CREATE;
+        }
+        let file = match rustix::fs::openat(parent, &name, flags, Mode::from_raw_mode(0o600)) {
+            Ok(fd) => File::from(fd),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(errno) => {
+                return Err(Error::io("opening", parent.path().join(&name))(errno.into()));
+            }
+        };
+        let lock = lock(parent, &name, file)?;
+        Ok(lock.map(|lock| Self::new(base, area, digits.to_owned(), lock)))
     }
 
     /// Lets the directory be found by the next recovery, as if its owner had died.

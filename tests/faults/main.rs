@@ -15,6 +15,7 @@ mod support;
 mod failing;
 mod killed;
 mod operation;
+mod recovering;
 mod scene;
 mod strace;
 mod under_load;

@@ -25,6 +25,18 @@ pub(crate) struct Call {
     number: usize,
 }
 
+impl Call {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What `strace` is told to let `fault` happen at this call.
+    pub(crate) fn injection(&self, fault: &str) -> String {
+        let Self { name, number } = self;
+        format!("inject={name}:{fault}:when={number}")
+    }
+}
+
 impl Tracer {
     /// Kills the process when one of its threads makes this call.
     pub(crate) fn kill(pid: u32, call: &Call) -> Self {
@@ -36,8 +48,8 @@ impl Tracer {
         Self::inject(pid, call, &format!("error={error}"))
     }
 
-    fn inject(pid: u32, Call { name, number }: &Call, fault: &str) -> Self {
-        Self::attach(pid, name, &["-e", &format!("inject={name}:{fault}:when={number}")])
+    fn inject(pid: u32, call: &Call, fault: &str) -> Self {
+        Self::attach(pid, &call.name, &["-e", &call.injection(fault)])
     }
 
     /// Only writes the calls to `log`.
