@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::operation::Operation;
 use crate::scene::{Scene, assert_clean};
-use crate::strace::Tracer;
+use crate::strace::{OWN, Tracer};
 use crate::support::check::{assert_sound, check};
 use crate::support::remains::{assert_agreed, images};
 use crate::support::soak::{figure, soaking};
@@ -13,12 +13,6 @@ use crate::support::{Response, Server, Store};
 
 /// Points of each operation that `make test` tries.
 const POINTS: usize = 16;
-
-/// The calls that only work on the store makes. Sockets and the runtime's own wake-ups are written
-/// to with others, so full disks stand for `write`.
-const OWN: &str = "openat,openat2,mkdir,mkdirat,mknodat,symlinkat,linkat,renameat,renameat2,\
-    unlinkat,pwrite64,copy_file_range,fallocate,ftruncate,fchmod,fchmodat,fchown,fchownat,\
-    utimensat,setxattr,lsetxattr,fsetxattr,fsync,fdatasync,syncfs";
 
 /// Longest time that the end of a failed operation may take.
 const PATIENCE: Duration = Duration::from_secs(5);

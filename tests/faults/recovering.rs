@@ -1,33 +1,36 @@
 //! Recovery is killed too, or fails: whoever comes next finishes it.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::operation::Operation;
 use crate::scene::Scene;
-use crate::strace::{CHANGES, Call, Tracer, calls};
+use crate::strace::{CHANGES, Call, OWN, Tracer, calls};
 use crate::support::check::check;
 use crate::support::server::{PATIENCE, imaged};
 use crate::support::soak::{figure, soaking};
 use crate::support::{Client, Server, Store};
 
-/// Points that `make test` tries of each recovery.
-const POINTS: usize = 12;
-const FAULTS: [&str; 3] = ["signal=KILL", "error=ENOSPC", "error=EIO"];
+/// Points that `make test` tries of each recovery with each of the faults.
+const POINTS: usize = 4;
+/// What happens, and at which calls.
+const FAULTS: [(&str, &str); 3] =
+    [("signal=KILL", CHANGES), ("error=ENOSPC", OWN), ("error=EIO", OWN)];
 
 fn recovering(operation: Operation) {
     let scene = Scene::new(operation, CHANGES);
     let left = leftovers(&scene);
-    let points = rehearse(&left);
-    let count = if soaking() { points.len() } else { POINTS };
     let mut rounds = 0;
-    for index in 0..count {
-        let point = &points[index * points.len() / count];
-        let faults = if soaking() { &FAULTS[..] } else { &FAULTS[index % FAULTS.len()..][..1] };
-        for fault in faults {
+    for (fault, names) in FAULTS {
+        let points = rehearse(&left, names);
+        let count = if soaking() { points.len() } else { POINTS };
+        for index in 0..count {
+            // From the end of each part, where more has happened.
+            let point = &points[(index + 1) * points.len() / count - 1];
+            let what = format!("recovery from {operation:?} with {fault} at {point:?}");
             let store = Store::copy_of(&left);
             start(&store, &["-e", &point.injection(fault), "-o", "/dev/null"]);
-            scene.judge(&store, &format!("recovery from {operation:?} with {fault} at {point:?}"));
+            scene.judge(&store, &what);
             rounds += 1;
         }
     }
@@ -54,12 +57,12 @@ fn leftovers(scene: &Scene) -> Store {
     panic!("there is no such moment");
 }
 
-/// What a daemon calls that starts on this.
-fn rehearse(left: &Store) -> Vec<Call> {
+/// What a daemon calls of these that starts on this.
+fn rehearse(left: &Store, names: &str) -> Vec<Call> {
     let store = Store::copy_of(left);
     let log = store.path("calls");
-    start(&store, &["-e", &format!("trace={CHANGES}"), "-o", log.to_str().unwrap()]);
-    let calls = calls(&log, |name| CHANGES.split(',').any(|it| it.trim() == name));
+    start(&store, &["-e", &format!("trace={names}"), "-o", log.to_str().unwrap()]);
+    let calls = calls(&log, |name| names.split(',').any(|it| it.trim() == name));
     println!("{} calls", calls.len());
     calls
 }
@@ -74,16 +77,24 @@ fn start(store: &Store, arguments: &[&str]) {
     command.args(["-D", "-f", "-qq"]).args(arguments);
     command.arg(daemon.get_program()).args(daemon.get_args());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().expect("strace");
+    let mut daemon = Killed(command.spawn().expect("strace"));
     let client = Client::new(&socket);
     let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() && client.try_get("/_ping").is_err() {
-        assert!(begun.elapsed() < PATIENCE, "the daemon neither starts nor ends");
+    while daemon.0.try_wait().unwrap().is_none() && client.try_get("/_ping").is_err() {
+        assert!(begun.elapsed() < PATIENCE, "the daemon neither starts nor ends: {arguments:?}");
         std::thread::sleep(Duration::from_millis(2));
     }
-    // Fails only when it has been waited for already.
-    let _ = child.kill();
-    child.wait().unwrap();
+}
+
+/// A process that is killed when dropped.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Fails only when it has been waited for already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]

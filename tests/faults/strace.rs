@@ -14,6 +14,12 @@ pub(crate) const CHANGES: &str = "openat,openat2,mkdir,mkdirat,mknodat,symlinkat
     fallocate,ftruncate,fchmod,fchmodat,fchown,fchownat,utimensat,setxattr,lsetxattr,fsetxattr,\
     fsync,fdatasync,syncfs";
 
+/// The calls that only work on the store makes. Sockets and the runtime's own wake-ups are written
+/// to with others, so full disks stand for `write`.
+pub(crate) const OWN: &str = "openat,openat2,mkdir,mkdirat,mknodat,symlinkat,linkat,renameat,\
+    renameat2,unlinkat,pwrite64,copy_file_range,fallocate,ftruncate,fchmod,fchmodat,fchown,fchownat,\
+    utimensat,setxattr,lsetxattr,fsetxattr,fsync,fdatasync,syncfs";
+
 /// A tracer attached to all threads of a process, and to those that they start.
 pub(crate) struct Tracer(Child);
 

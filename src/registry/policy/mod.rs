@@ -23,7 +23,6 @@ use super::Settings;
 use super::client::Access;
 use super::error::{Error, ErrorKind, Result};
 use crate::image::{Digest, Platform, Policy, PolicyFile, Reference, Source, Verdict};
-use crate::sys;
 
 /// What may be taken from a registry under one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,11 +125,7 @@ fn read(path: &Path) -> Result<Policy, Unreadable> {
         // As Go writes them: without the number, in lower case.
         let text = error.to_string().to_lowercase();
         let text = text.split(" (os error").next().unwrap_or_default().to_owned();
-        let errno = rustix::io::Errno::from_io_error(error);
-        let kind = match errno.is_some_and(sys::is_exhaustion) {
-            true => ErrorKind::Exhausted,
-            false => ErrorKind::Rejected,
-        };
+        let kind = ErrorKind::of_reading(error, ErrorKind::Rejected);
         Error::new(kind, text).context(format!("open {}", path.display()))
     };
     let text = match std::fs::read(path) {
