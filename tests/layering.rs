@@ -14,7 +14,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("layer", &["image", "sys"]),
     ("archive", &["image", "layer"]),
     ("storage", &["image", "layer", "sys"]),
-    ("registry", &["image"]),
+    ("registry", &["image", "sys"]),
     ("container", &["image", "sys"]),
     ("events", &["image", "sys"]),
     (

@@ -12,7 +12,8 @@ say "packages"
 # The tools that share the store, and what builds and examines trees and archives.
 apt_install ca-certificates build-essential \
     podman buildah skopeo containers-storage docker-registry gnupg openssl crun fuse-overlayfs uidmap \
-    debootstrap strace curl jq tar gzip bzip2 xz-utils zstd attr libcap2-bin e2fsprogs procps util-linux bsdextrautils \
+    debootstrap strace curl jq tar gzip bzip2 xz-utils zstd attr libcap2-bin procps util-linux bsdextrautils \
+    mount e2fsprogs xfsprogs btrfs-progs \
     python3 python3-venv \
     || echo "packages cannot be installed here; tests that need missing ones will fail"
 need_toolchain

@@ -148,6 +148,8 @@ impl Pool {
     /// What each thread does until the pool is closed.
     pub(super) fn run(&self) {
         while let Some((ticket, job)) = self.take() {
+            // Dropped before the job: whoever feeds its file sees that nobody reads any more, and asks
+            // why.
             let mut done =
                 Done { pool: self, ticket, bytes: job.bytes(), result: Err(Error::Thread) };
             done.result = job.perform(self.policy);
@@ -230,7 +232,7 @@ impl Job {
         JOB_BYTES + self.path.as_bytes().len() + self.meta.size() + content
     }
 
-    fn perform(self, policy: Policy) -> Result<()> {
+    fn perform(&self, policy: Policy) -> Result<()> {
         let path = self.path.as_bytes();
         if let Content::Symlink(target) = &self.content {
             rustix::fs::symlinkat(&target[..], &self.dir, self.path.leaf())
@@ -243,8 +245,8 @@ impl Job {
         let mut write = |bytes: &[u8]| {
             file.write_all(bytes).map_err(|error| Error::tree("writing file", path, error))
         };
-        match self.content {
-            Content::File(bytes) => write(&bytes)?,
+        match &self.content {
+            Content::File(bytes) => write(bytes)?,
             Content::Stream(chunks) => chunks.iter().try_for_each(|chunk| write(&chunk))?,
             Content::Symlink(_) => {}
         }

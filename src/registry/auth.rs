@@ -78,7 +78,11 @@ fn registry(name: &str) -> String {
 }
 
 fn failed(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Answer, text).context("getting username and password")
+    failed_as(ErrorKind::Answer, text)
+}
+
+fn failed_as(kind: ErrorKind, text: impl Into<String>) -> Error {
+    Error::new(kind, text).context("getting username and password")
 }
 
 /// The first file that knows `name`. A file that does not exist knows nobody.
@@ -94,7 +98,10 @@ fn in_files(files: &[PathBuf], name: &str) -> Result<Option<Place>> {
             {
                 continue;
             }
-            Err(error) => return Err(failed(format!("reading {}: {error}", path.display()))),
+            Err(error) => {
+                let kind = ErrorKind::of_reading(&error, ErrorKind::Answer);
+                return Err(failed_as(kind, format!("reading {}: {error}", path.display())));
+            }
         };
         let damaged = |text: &str| failed(format!("reading JSON file {}: {text}", path.display()));
         // The text of a syntax error quotes nothing of the file.

@@ -1,10 +1,13 @@
 //! What goes wrong with other servers, in the words of the tools written in Go, since clients show
 //! them.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
+
+use rustix::io::Errno;
 
 use crate::image::{Digest, Refusal};
+use crate::sys;
 
 /// Shorthand for results of this module.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -22,6 +25,18 @@ pub enum ErrorKind {
     Answer,
     /// The host's policy does not let the image in, or cannot be read.
     Rejected,
+    /// This machine has no space, memory or descriptors left.
+    Exhausted,
+}
+
+impl ErrorKind {
+    /// What it means that a file of this machine could not be read: `usually` this.
+    pub(crate) fn of_reading(error: &io::Error, usually: Self) -> Self {
+        match Errno::from_io_error(error) {
+            Some(errno) if sys::is_exhaustion(errno) => Self::Exhausted,
+            _ => usually,
+        }
+    }
 }
 
 /// A failure with a chain of texts, outermost first.

@@ -1,12 +1,12 @@
 //! Whom to trust.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
@@ -75,9 +75,8 @@ pub(super) fn for_registry(certificates: &Certificates, verify: bool) -> Result<
     if !files.contains(&key) {
         return Err(missing("key (*.key)", cert));
     }
-    let unreadable = |error: &dyn std::fmt::Display| unusable(&cert.display(), &error);
-    let secret =
-        PrivateKeyDer::from_pem_file(&key).map_err(|error| unusable(&key.display(), &error))?;
+    let unreadable = |error: &dyn fmt::Display| unusable(&cert.display(), &error);
+    let secret = PrivateKeyDer::from_pem_file(&key).map_err(|error| unread_pem(&key, &error))?;
     let builder = builder.with_client_auth_cert(self::certificates(cert)?, secret);
     builder.map_err(|error| unreadable(&error))
 }
@@ -103,7 +102,7 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>());
-    let mut files = entries.map_err(|error| unusable(&directory.display(), &error))?;
+    let mut files = entries.map_err(|error| unread(directory, &error, Some(&error)))?;
     files.sort();
     Ok(files)
 }
@@ -111,11 +110,26 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
-        .map_err(|error| unusable(&file.display(), &error))
+        .map_err(|error| unread_pem(file, &error))
 }
 
-fn unusable(file: &dyn std::fmt::Display, reason: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::BadRequest, format!("certificates of the registry: {file}: {reason}"))
+fn unusable(file: &dyn fmt::Display, reason: &dyn fmt::Display) -> Error {
+    unusable_as(ErrorKind::BadRequest, file, reason)
+}
+
+fn unusable_as(kind: ErrorKind, file: &dyn fmt::Display, reason: &dyn fmt::Display) -> Error {
+    Error::new(kind, format!("certificates of the registry: {file}: {reason}"))
+}
+
+fn unread(file: &Path, reason: &dyn fmt::Display, system: Option<&io::Error>) -> Error {
+    let usual = ErrorKind::BadRequest;
+    let kind = system.map_or(usual, |error| ErrorKind::of_reading(error, usual));
+    unusable_as(kind, &file.display(), reason)
+}
+
+fn unread_pem(file: &Path, error: &pem::Error) -> Error {
+    let system = if let pem::Error::Io(error) = error { Some(error) } else { None };
+    unread(file, error, system)
 }
 
 fn has_extension(file: &Path, extension: &str) -> bool {

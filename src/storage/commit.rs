@@ -52,6 +52,19 @@ impl Store {
         images: Vec<ImageDraft>,
         cancel: &Cancel,
     ) -> Result<Vec<ImageId>, Error> {
+        let committed = self.try_commit(staged, images, cancel);
+        if committed.is_err() {
+            self.inner.finish_at_once(cancel);
+        }
+        committed
+    }
+
+    fn try_commit(
+        &self,
+        staged: Vec<StagedLayer>,
+        images: Vec<ImageDraft>,
+        cancel: &Cancel,
+    ) -> Result<Vec<ImageId>, Error> {
         self.inner.check_writable()?;
         if images.is_empty() {
             return Ok(Vec::new());
@@ -139,7 +152,11 @@ impl Transaction<'_> {
         for (image, top) in images.iter().zip(&plan.tops) {
             self.enter_image(image, top.as_ref(), items)?;
         }
-        Intent::declare(&items.directory()?)?;
+        let directory = items.directory()?;
+        Intent::declare(&directory)?;
+        if self.inner.durable() {
+            directory.sync()?;
+        }
         let stored = self
             .store_layers(&plan.new, staged)
             .and_then(|layers| Ok(Records { layers, images: self.save_images(Some(items))? }));
@@ -214,8 +231,14 @@ impl Transaction<'_> {
             publish(&self.tree, &mut self.trash, layer, find(staged, layer)?)?;
         }
         if durable {
-            self.tree.overlay.sub("l")?.sync()?;
             self.tree.overlay.sync()?;
+        }
+        // After the directories, also on disk: recovery finds a link by means of its directory.
+        for NewLayer { id, link, .. } in new {
+            self.tree.overlay.symlink(format!("../{id}/diff"), format!("l/{link}"))?;
+        }
+        if durable {
+            self.tree.overlay.sub("l")?.sync()?;
             self.tree.layers.sync()?;
         }
         let mut edit = base.edit();
@@ -251,7 +274,7 @@ fn find<'a>(staged: &[&'a StagedLayer], layer: &NewLayer) -> Result<&'a StagedLa
         .ok_or_else(|| Error::LayerNotKnown { layer: layer.id.clone() })
 }
 
-/// Moves a staged layer to where it belongs.
+/// Moves a staged layer to where it belongs, except for its link.
 fn publish(
     tree: &Tree,
     trash: &mut Trash,
@@ -262,7 +285,6 @@ fn publish(
     // A writer may have died before it could record what is there.
     trash.take_layer(tree, id)?;
     tree.overlay.rename(staged.trees.path_of(STAGED), id.as_str())?;
-    tree.overlay.symlink(format!("../{id}/diff"), format!("l/{}", layer.link))?;
     tree.layers.rename(staged.files.path_of(STAGED), format!("{id}.tar-split.gz"))
 }
 

@@ -108,14 +108,20 @@ impl Dir {
             .map_err(self.failed("setting the mode of", name))
     }
 
-    /// Creates a file that must not exist yet, open for reading and writing.
+    /// Creates a file that must not exist yet, open for reading and writing. When that fails there
+    /// is none.
     pub(super) fn create(&self, name: impl AsRef<Path>, mode: u32) -> Result<File, Error> {
         let name = name.as_ref();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let fd = fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))
             .map_err(self.failed("creating", name))?;
-        fs::fchmod(&fd, Mode::from_raw_mode(mode))
-            .map_err(self.failed("setting the mode of", name))?;
+        if let Err(errno) = fs::fchmod(&fd, Mode::from_raw_mode(mode)) {
+            // Callers know nothing of it, and would leave it.
+            if let Err(error) = self.unlink(name) {
+                tracing::warn!(%error, "could not remove a file without its mode");
+            }
+            return Err(self.failed("setting the mode of", name)(errno));
+        }
         Ok(fd.into())
     }
 

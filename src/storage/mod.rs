@@ -52,10 +52,11 @@
 //!
 //! # How an image gets out
 //!
-//! [`Transaction::delete_image`] writes an intent, then the records: those of containers that go along
-//! first, since a container without its image is broken and an image without containers is not. Then
-//! what is on disk is moved out of the way, layers between the two writes of their records. What is
-//! left by one who dies on the way is named in the intent and has no record.
+//! [`Transaction::delete_image`] writes an intent and syncs it, then writes the records: those of
+//! containers that go along first, since a container without its image is broken and an image without
+//! containers is not. Then what is on disk is moved out of the way, layers between the two writes of
+//! their records. What is left by one who dies on the way is named in the intent and has no record.
+//! All that is written first needs space, of which a file without a name keeps some.
 //!
 //! # How it is looked after
 //!
@@ -85,6 +86,7 @@ pub mod record;
 mod records;
 mod recover;
 mod remove;
+mod reserve;
 mod snapshot;
 mod staging;
 mod store;

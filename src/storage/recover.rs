@@ -123,11 +123,24 @@ impl Inner {
     /// but nobody refers to.
     pub(super) fn recover(&self, cancel: &Cancel) -> Result<(), Error> {
         let tree = Tree::open(&self.options.graph_root)?;
+        let trees = TempDir::take_stale(&tree.overlay, Area::Trees)?;
+        let files = TempDir::take_stale(&tree.layers, Area::Files)?;
         // Dropped, and so deleted, when everything they ask for is done.
-        let mut stale = TempDir::take_stale(&tree.overlay, Area::Trees)?;
-        stale.extend(TempDir::take_stale(&tree.layers, Area::Files)?);
+        let done = self.recover_from(&tree, trees.iter().chain(&files), cancel);
+        if done.is_err() {
+            files.iter().for_each(TempDir::leave);
+        }
+        done
+    }
+
+    fn recover_from<'a>(
+        &self,
+        tree: &Tree,
+        stale: impl Iterator<Item = &'a TempDir>,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
         let mut wanted = Intent::default();
-        for directory in &stale {
+        for directory in stale {
             tracing::info!(directory = directory.path_of(""), "deleting what a dead writer left");
             let content = match directory.open() {
                 Ok(content) => content,
@@ -146,7 +159,7 @@ impl Inner {
             && !self.primary.layers.has_temporaries()?
             && !self.primary.images.has_temporaries()?
             && !self.runtime.containers.has_temporaries()?
-            && tar_split_temporaries(&tree)?.is_empty()
+            && tar_split_temporaries(tree)?.is_empty()
         {
             return Ok(());
         }
@@ -158,7 +171,7 @@ impl Inner {
         self.primary.images.remove_temporaries(&images)?;
         self.runtime.containers.remove_temporaries(&held)?;
         // They are written under the lock of layers only.
-        for name in tar_split_temporaries(&tree)? {
+        for name in tar_split_temporaries(tree)? {
             tree.layers.unlink(name)?;
         }
         let loaded = self.primary.layers.load(&layers, None)?;
@@ -166,20 +179,20 @@ impl Inner {
         let containers = self.runtime.containers.load(&held, None)?;
         let usage = Usage::count(loaded.records(), known.records(), containers.records());
         let unused = unused(&loaded, usage, &wanted.layers);
-        self.remove_layers(&layers, &loaded, &unused, (&tree, &mut trash))?;
+        self.remove_layers(&layers, &loaded, &unused, (tree, &mut trash))?;
         for layer in &wanted.layers {
             if loaded.records().all(|record| record.id != *layer) {
-                trash.take_layer(&tree, layer)?;
+                trash.take_layer(tree, layer)?;
             }
         }
         for image in &wanted.images {
             if known.records().all(|record| record.id != *image) {
-                trash.take_image(&tree, image)?;
+                trash.take_image(tree, image)?;
             }
         }
         for container in &wanted.containers {
             if containers.records().all(|record| record.id != *container)
-                && let Err(error) = trash.take_container(&tree, &self.options.run_root, container)
+                && let Err(error) = trash.take_container(tree, &self.options.run_root, container)
             {
                 // Nobody needs them. Something may be mounted there, by now or all the time.
                 tracing::warn!(container, ?error, "could not delete a removed container's files");

@@ -13,6 +13,7 @@ use super::overlay::{self, Access, Location, OVERLAY, Runtime, Tree};
 use super::record::{ContainerRecord, ImageRecord, LayerRecord, Record};
 use super::records::Loaded;
 use super::recover;
+use super::reserve::Reserve;
 use super::snapshot::{Snapshot, StoredImage, StoredLayer};
 use crate::sys::Cancel;
 
@@ -41,6 +42,7 @@ pub(super) struct Inner {
     /// We are not root of the whole system.
     pub(super) user_namespace: bool,
     pub(super) early_sync: EarlySync,
+    pub(super) reserve: Reserve,
     /// A commit of ours has failed half way, and what it left has not been recovered yet.
     pub(super) unfinished: AtomicBool,
     /// What was loaded last. Taken after the file locks, never before.
@@ -81,6 +83,7 @@ impl Store {
         let store = Self { inner: Arc::new(inner) };
         if store.inner.check_writable().is_ok() {
             store.inner.recover(cancel)?;
+            store.inner.reserve.hold(&store.inner.options.graph_root);
         }
         Ok(store)
     }
@@ -142,6 +145,7 @@ impl Inner {
             user_namespace: crate::sys::namespace::in_user_namespace()
                 .map_err(Error::io("examining", "/proc/self/uid_map"))?,
             early_sync: EarlySync::default(),
+            reserve: Reserve::default(),
             unfinished: AtomicBool::new(false),
             cache: Mutex::default(),
             options,
@@ -154,6 +158,14 @@ impl Inner {
             return Ok(());
         }
         self.recover(cancel).inspect_err(|_| self.unfinished.store(true, Ordering::Relaxed))
+    }
+
+    /// As [`Inner::finish_commits`], for what has just failed. What made it fail may still be so; then
+    /// it is the next writer's.
+    pub(super) fn finish_at_once(&self, cancel: &Cancel) {
+        if let Err(error) = self.finish_commits(cancel) {
+            tracing::warn!(?error, "could not recover from a failure at once");
+        }
     }
 
     /// The records as they are now; `None` if they have to be repaired first.

@@ -5,6 +5,7 @@
 //! dead and the directory is rubbish. containers/storage since 1.59 works the same way, and
 //! recovers our directories as we recover its.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ use super::dir::Dir;
 use super::{Error, tree};
 use crate::sys::{FileLock, LockMode};
 
+/// What names begin with.
+const LOCK: &str = "lock-";
+const DIRECTORY: &str = "temp-dir-";
 /// How many names are tried.
 const ATTEMPTS: usize = 1000;
 
@@ -114,20 +118,42 @@ impl TempDir {
             area.remove_from(base);
         }
         let mut stale = Vec::new();
-        for name in names {
-            let Some(digits) = name.strip_prefix("lock-") else { continue };
-            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = match rustix::fs::openat(&parent, &name, flags, Mode::empty()) {
-                Ok(fd) => File::from(fd),
-                Err(rustix::io::Errno::NOENT) => continue,
-                Err(errno) => {
-                    return Err(Error::io("opening", parent.path().join(&name))(errno.into()));
+        for (digits, has_lock) in numbers(&names) {
+            match Self::take(base, area, &parent, digits, has_lock) {
+                Ok(taken) => stale.extend(taken),
+                Err(error) => {
+                    stale.iter().for_each(Self::leave);
+                    return Err(error);
                 }
-            };
-            let Some(lock) = lock(&parent, &name, file)? else { continue };
-            stale.push(Self::new(base, area, digits.to_owned(), lock));
+            }
         }
         Ok(stale)
+    }
+
+    /// Takes over one directory, if its owner is dead.
+    fn take(
+        base: &Dir,
+        area: Area,
+        parent: &Dir,
+        digits: &str,
+        has_lock: bool,
+    ) -> Result<Option<Self>, Error> {
+        let name = lock_name(digits);
+        let mut flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if !has_lock {
+            // Lost with the power; or the directory is so new that only it was listed, and then its
+            // owner has the lock.
+            flags |= OFlags::CREATE;
+        }
+        let file = match rustix::fs::openat(parent, &name, flags, Mode::from_raw_mode(0o600)) {
+            Ok(fd) => File::from(fd),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(errno) => {
+                return Err(Error::io("opening", parent.path().join(&name))(errno.into()));
+            }
+        };
+        let lock = lock(parent, &name, file)?;
+        Ok(lock.map(|lock| Self::new(base, area, digits.to_owned(), lock)))
     }
 
     /// Lets the directory be found by the next recovery, as if its owner had died.
@@ -169,11 +195,24 @@ impl TempDir {
 }
 
 fn lock_name(digits: &str) -> String {
-    format!("lock-{digits}")
+    format!("{LOCK}{digits}")
 }
 
 fn dir_name(digits: &str) -> String {
-    format!("temp-dir-{digits}")
+    format!("{DIRECTORY}{digits}")
+}
+
+/// The numbers in a listing of an area, and whether there is a lock for each.
+fn numbers(names: &[String]) -> BTreeMap<&str, bool> {
+    let mut numbers = BTreeMap::new();
+    for name in names {
+        if let Some(digits) = name.strip_prefix(LOCK) {
+            numbers.insert(digits, true);
+        } else if let Some(digits) = name.strip_prefix(DIRECTORY) {
+            numbers.entry(digits).or_insert(false);
+        }
+    }
+    numbers
 }
 
 /// Takes the lock if it is free, and if the file is still the one that has the name: its owner may
@@ -207,10 +246,11 @@ mod tests {
         std::fs::create_dir_all(area.join("temp-dir-7/0-x")).unwrap();
         std::fs::write(area.join("lock-7"), "").unwrap();
         std::fs::write(area.join("lock-8"), "").unwrap();
+        std::fs::create_dir_all(area.join("temp-dir-9/0-x")).unwrap();
         let stale = TempDir::take_stale(&base, Area::Trees).unwrap();
         let mut digits: Vec<_> = stale.iter().map(|it| it.digits.as_str()).collect();
         digits.sort_unstable();
-        assert_eq!(digits, ["7", "8"]);
+        assert_eq!(digits, ["7", "8", "9"]);
         drop(stale);
         let mut names = Dir::open(&area).unwrap().names().unwrap();
         names.sort();

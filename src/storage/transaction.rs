@@ -250,28 +250,43 @@ impl Transaction<'_> {
         Ok(self.mounted()?.in_container(container))
     }
 
-    /// Makes the changes visible. What was removed is deleted from disk when the locks are released
-    /// again, before this returns. Should that fail after the images are gone, the next writer
-    /// deletes it.
+    /// Makes the changes visible. Removals may use the [`Reserve`](super::reserve::Reserve). What was removed is deleted from disk when the locks are released
+    /// again, before this returns. Should that fail after the images are gone, this tries to delete
+    /// it once more, and else the next writer does.
     pub fn commit(mut self) -> Result<(), Error> {
         if !self.images.is_changed() && self.removed_layers.is_empty() {
             return Ok(());
         }
-        match self.change() {
+        let inner = self.inner;
+        let makes_room = !self.removed_images.is_empty() || !self.removed_layers.is_empty();
+        let mut changed = self.change();
+        if makes_room
+            && changed.as_ref().is_err_and(Error::is_out_of_space)
+            && inner.reserve.release()
+        {
+            changed = self.change();
+        }
+        match changed {
             Ok((records, containers)) => {
                 self.finish(records, containers);
+                if makes_room {
+                    inner.reserve.hold(&inner.options.graph_root);
+                }
                 Ok(())
             }
             Err(error) => {
                 // Whether or not the images are gone: recovery looks at what is needed.
                 self.trash.leave();
-                self.inner.unfinished.store(true, Ordering::Relaxed);
+                let cancel = self.cancel.clone();
+                inner.unfinished.store(true, Ordering::Relaxed);
+                drop(self);
+                inner.finish_at_once(&cancel);
                 Err(error)
             }
         }
     }
 
-    /// Containers go before their image: one without its image would be a broken container, an
+    /// May be done again when it has failed half way. Containers go before their image: one without its image would be a broken container, an
     /// image without containers is an image. Whoever dies in between leaves the image.
     fn change(&mut self) -> Result<(Records, Loaded<Containers>), Error> {
         let images = self.removed_images.iter().chain(&self.copied).cloned().collect();
@@ -281,7 +296,7 @@ impl Transaction<'_> {
             containers: self.removed_containers.clone(),
         };
         if !intent.layers.is_empty() || !intent.images.is_empty() || !intent.containers.is_empty() {
-            self.trash.intend(&self.tree, &intent)?;
+            self.trash.intend(&self.tree, &intent, self.inner.durable())?;
         }
         let items = self.copy_items()?;
         let containers = self.save_containers()?;

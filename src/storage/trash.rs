@@ -3,6 +3,7 @@
 //! Under the store's locks things are only renamed into temporary directories; these are deleted
 //! when the [`Trash`] is dropped, which is to be after the locks are released.
 
+use std::fs::File;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -35,11 +36,10 @@ pub(super) struct Intent {
 impl Intent {
     /// Writes the intent into a temporary directory, without effect yet. Done before the locks are
     /// taken, so that it is on disk with everything else.
-    pub(super) fn draft(&self, dir: &Dir) -> Result<(), Error> {
+    pub(super) fn draft(&self, dir: &Dir) -> Result<File, Error> {
         let text = serde_json::to_vec(self).map_err(Error::encode(dir.path().join(DRAFT)))?;
         dir.unlink(DRAFT)?;
-        dir.write_new(DRAFT, &text, 0o600)?;
-        Ok(())
+        dir.write_new(DRAFT, &text, 0o600)
     }
 
     /// Makes the draft count. Done under the locks, when it is certain that what it names is ours
@@ -139,11 +139,24 @@ impl Trash {
         }
     }
 
-    /// Leaves word of what is being deleted.
-    pub(super) fn intend(&mut self, at: &Tree, intent: &Intent) -> Result<(), Error> {
+    /// Leaves word of what is being deleted; if `durable` it is on disk then, before the records
+    /// that it is about.
+    pub(super) fn intend(
+        &mut self,
+        at: &Tree,
+        intent: &Intent,
+        durable: bool,
+    ) -> Result<(), Error> {
         let directory = self.files(at)?.open()?;
-        intent.draft(&directory)?;
-        Intent::declare(&directory)
+        let file = intent.draft(&directory)?;
+        if durable {
+            file.sync_data().map_err(Error::io("syncing", directory.path().join(DRAFT)))?;
+        }
+        Intent::declare(&directory)?;
+        if durable {
+            directory.sync()?;
+        }
+        Ok(())
     }
 
     /// Leaves the word of what is being deleted to recovery.

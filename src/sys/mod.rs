@@ -1,6 +1,7 @@
 //! The kernel, as far as rustix does not already wrap it safely. The only module with `unsafe`.
 
 mod cancel;
+mod exhaustion;
 #[cfg(feature = "isal")]
 #[allow(unsafe_code)]
 pub mod isal;
@@ -12,4 +13,5 @@ pub mod namespace;
 pub mod tree;
 
 pub use cancel::{Cancel, Canceled};
+pub use exhaustion::is_exhaustion;
 pub use lock::{FileLock, LockError, LockMode};

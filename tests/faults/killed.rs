@@ -1,12 +1,15 @@
 //! `SIGKILL` at one certain call: the store opens clean, and every image is whole or absent.
 
-use crate::scene::{Operation, Scene};
+use crate::operation::Operation;
+use crate::scene::Scene;
 use crate::strace::{CHANGES, Tracer};
 use crate::support::Server;
 use crate::support::check::assert_sound;
+use crate::support::remains::assert_agreed;
+use crate::support::soak::figure;
 
 /// Points of each operation that `make test` tries.
-const POINTS: usize = 30;
+const POINTS: usize = 22;
 
 fn killed(operation: Operation) {
     let scene = Scene::new(operation, CHANGES);
@@ -30,10 +33,13 @@ fn killed(operation: Operation) {
         }
         if round % 10 == 0 {
             assert_sound(&store);
+            assert_agreed(&store);
         }
     }
     println!("{operation:?}: {} points, died at {died}, done in {done}", points.len());
     assert!(died * 2 > points.len(), "the calls are not where they were: {died} deaths");
+    let measured = format!("{}: kill points, all passed", operation.title());
+    figure("killed anywhere", &measured, &points.len().to_string());
 }
 
 #[test]
@@ -49,6 +55,16 @@ fn while_loading_an_oci_archive() {
 #[test]
 fn while_importing() {
     killed(Operation::Import);
+}
+
+#[test]
+fn while_pulling() {
+    killed(Operation::Pull);
+}
+
+#[test]
+fn while_committing_a_container() {
+    killed(Operation::Commit);
 }
 
 #[test]

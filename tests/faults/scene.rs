@@ -1,43 +1,28 @@
-//! A small store, what can be done to it, and what may be left of that.
+//! A small store in which one operation is done again and again, and the judgement of what is left.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
 use serde_json::Value;
 
+use crate::operation::{Operation, registry};
 use crate::strace::{Call, Tracer, calls};
 use crate::support::check::check;
-use crate::support::http::escape;
+use crate::support::remains::{Images, assert_between, assert_whole, images};
+use crate::support::soak::soaking;
 use crate::support::store::strings;
-use crate::support::{Client, DockerArchive, Layer, OciArchive, Response, Server, Store, saved};
+use crate::support::{Client, DockerArchive, Faulty, Layer, Response, Server, Store};
 
-/// The names of every image, by ID.
-pub(crate) type Images = BTreeMap<String, BTreeSet<String>>;
-
-const KEPT: &str = "localhost/kept:1";
-const DOOMED: &str = "localhost/doomed:1";
-const USED: &str = "localhost/used:1";
-const NEW: &str = "localhost/new:1";
-
-/// Something that writes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Operation {
-    LoadDocker,
-    LoadOci,
-    Import,
-    Tag,
-    Untag,
-    Remove,
-    /// With its containers.
-    RemoveUsed,
-    Prune,
-}
+pub(crate) const KEPT: &str = "localhost/kept:1";
+pub(crate) const DOOMED: &str = "localhost/doomed:1";
+pub(crate) const USED: &str = "localhost/used:1";
+pub(crate) const NEW: &str = "localhost/new:1";
 
 /// A store with images that share layers. Every round works on a copy of it.
 pub(crate) struct Scene {
     operation: Operation,
     template: Store,
+    registry: Faulty,
     before: Images,
     after: Images,
     /// What the operation calls.
@@ -47,26 +32,10 @@ pub(crate) struct Scene {
 impl Scene {
     /// Of the operation's calls, those with a name in `calls` count.
     pub(crate) fn new(operation: Operation, calls: &str) -> Self {
-        let template = Store::new();
-        let server = Server::start(&template);
-        let client = server.client();
-        let base = base();
-        let own = |name: &str| Layer::files(&[("name", name.as_bytes()), ("base/x", b"x")]);
-        for (names, layers) in [
-            (&[KEPT][..], vec![base.clone()]),
-            (&[DOOMED], vec![base.clone(), own("doomed")]),
-            (&[USED], vec![base.clone(), own("used")]),
-            (&[], vec![base, own("dangling"), own("twice")]),
-        ] {
-            client.load_bytes(DockerArchive::new(names, &layers).build()).expect(200);
-        }
-        assert!(server.stop().success());
-        for (name, image) in [("one", USED), ("two", USED), ("other", KEPT)] {
-            template.buildah(["from", "--name", name, image]);
-        }
         let mut scene = Self {
             operation,
-            template,
+            template: template(),
+            registry: registry(),
             before: Images::new(),
             after: Images::new(),
             calls: Vec::new(),
@@ -83,7 +52,7 @@ impl Scene {
         self.before = images(&client);
         let log = store.path("calls");
         let tracer = Tracer::watch(server.pid(), names, &log);
-        let answer = self.operation.run(&client).unwrap();
+        let answer = self.run(&client).unwrap();
         assert_eq!(answer.status / 100, 2, "{}", answer.text());
         self.after = images(&client);
         assert!(server.stop().success());
@@ -98,18 +67,28 @@ impl Scene {
     }
 
     pub(crate) fn run(&self, client: &Client) -> io::Result<Response> {
-        self.operation.run(client)
+        self.operation.run(client, &self.registry)
     }
 
-    /// The calls to try: `count` of them, unless the environment says how many.
+    /// The calls to try: `count` of them spread out, in a long run all of them.
     pub(crate) fn points(&self, count: usize) -> Vec<&Call> {
         let count = std::env::var("IMAGED_FAULT_POINTS").map_or(count, |n| n.parse().unwrap());
         let all = self.calls.len();
         println!("{:?}: {all} calls", self.operation);
-        if count == 0 || count >= all {
+        if soaking() || count == 0 || count >= all {
             return self.calls.iter().collect();
         }
         (0..count).map(|index| &self.calls[index * all / count]).collect()
+    }
+
+    /// Whether the daemon lists what it did before the operation.
+    pub(crate) fn is_untouched(&self, client: &Client) -> bool {
+        images(client) == self.before
+    }
+
+    /// Whether the operation is seen to be done.
+    pub(crate) fn is_done(&self, found: &Images) -> bool {
+        names(found) == names(&self.after)
     }
 
     /// Starts the daemon on what is left, and judges it. Whether the operation is seen to be done.
@@ -117,51 +96,55 @@ impl Scene {
         let server = Server::start(store);
         let client = server.client();
         let found = images(&client);
-        for id in self.before.keys().chain(self.after.keys()) {
-            let (was, will_be) = (self.before.get(id), self.after.get(id));
-            let is = found.get(id);
-            assert!(is == was || is == will_be, "{what}: {id} has {is:?}, not {was:?}/{will_be:?}");
-        }
+        // The ID of an image that is imported or committed depends on the time.
+        let mut after = self.after.clone();
+        after.retain(|id, names| found.contains_key(id) || !found.values().any(|it| it == names));
+        assert_between(&found, &self.before, &after, what);
         for (id, names) in &found {
-            // The ID of an imported image depends on the time.
             let known = self.before.contains_key(id) || self.after.values().any(|it| it == names);
             assert!(known, "{what}: unknown image {id} {names:?}");
-            let file = store.path("export.tar");
-            let route = format!("/images/{id}/get?format=docker-archive");
-            assert_eq!(client.download(&route, &file).unwrap(), 200, "{what}: {id}");
-            assert_eq!(saved::docker_archive(&file)[0].id, *id, "{what}");
         }
+        assert_whole(&client, &found, &store.path("export.tar"), what);
         // The next write finds what the dead have left.
         let alive = DockerArchive::new(&["localhost/alive:1"], &[Layer::files(&[("a", b"a")])]);
         client.load_bytes(alive.build()).expect(200);
         assert!(server.stop().success());
         assert_containers(store, &found, what);
-        let problems = check(&store.root(), &store.runroot());
-        assert!(problems.is_empty(), "{what}: the store is damaged:\n{}", problems.join("\n"));
-        sorted(&found) == sorted(&self.after)
+        assert_clean(store, what);
+        self.is_done(&found)
     }
 }
 
-impl Operation {
-    fn run(self, client: &Client) -> io::Result<Response> {
-        let added = [base(), Layer::random(52, "new", 12, 3000), Layer::files(&[("c", b"c")])];
-        let doomed = escape(DOOMED);
-        match self {
-            Self::LoadDocker => client.try_load_bytes(DockerArchive::new(&[NEW], &added).build()),
-            Self::LoadOci => client.try_load_bytes(OciArchive::new(NEW, &added).build()),
-            Self::Import => {
-                let tar = Layer::random(53, "imported", 8, 2000).tar;
-                client.try_import("?reference=localhost/imported", tar)
-            }
-            Self::Tag => client.try_post(&format!("/images/{doomed}/tag?repo=localhost/new&tag=1")),
-            Self::Untag => {
-                client.try_post(&format!("/images/{doomed}/untag?repo=localhost/doomed&tag=1"))
-            }
-            Self::Remove => client.try_delete(&format!("/images/{doomed}?force=true")),
-            Self::RemoveUsed => client.try_delete(&format!("/images/{}?force=true", escape(USED))),
-            Self::Prune => client.try_post("/images/prune?all=true"),
-        }
+/// Nothing is wrong with the store's files, and nothing is left in it. Without the tools: they are
+/// too slow for every round.
+#[track_caller]
+pub(crate) fn assert_clean(store: &Store, what: &str) {
+    let problems = check(&store.root(), &store.runroot());
+    assert!(problems.is_empty(), "{what}: the store is damaged:\n{}", problems.join("\n"));
+}
+
+/// Images that share layers, and containers of two of them.
+pub(crate) fn template() -> Store {
+    let store = Store::new();
+    let server = Server::start(&store);
+    let client = server.client();
+    let own = |name: &str| Layer::files(&[("name", name.as_bytes()), ("base/x", b"x")]);
+    for (names, layers) in [
+        (&[KEPT][..], vec![base()]),
+        (&[DOOMED], vec![base(), own("doomed")]),
+        (&[USED], vec![base(), own("used")]),
+        (&[], vec![base(), own("dangling"), own("twice")]),
+    ] {
+        client.load_bytes(DockerArchive::new(names, &layers).build()).expect(200);
     }
+    assert!(server.stop().success());
+    for (name, image) in [("one", USED), ("two", USED), ("other", KEPT)] {
+        store.buildah(["from", "--name", name, image]);
+    }
+    let changed = store.path("changed");
+    fs::write(&changed, "changed").unwrap();
+    store.buildah(["copy", "one", changed.to_str().unwrap(), "/of/the/container"]);
+    store
 }
 
 /// Containers are there with their image and their directory, or are gone with it; whose image is
@@ -183,22 +166,12 @@ fn assert_containers(store: &Store, images: &Images, what: &str) {
     assert_eq!(directories, known, "{what}");
 }
 
-fn base() -> Layer {
+/// The layer that all images have.
+pub(crate) fn base() -> Layer {
     Layer::random(51, "base", 6, 700)
 }
 
-fn images(client: &Client) -> Images {
-    let list = client.get("/images/json?all=true").expect(200).json();
-    let images = list.as_array().unwrap().iter();
-    images
-        .map(|image| {
-            let id = image["Id"].as_str().unwrap().to_owned();
-            (id, strings(&image["RepoTags"]).into_iter().collect())
-        })
-        .collect()
-}
-
-fn sorted(images: &Images) -> Vec<&BTreeSet<String>> {
+fn names(images: &Images) -> Vec<&std::collections::BTreeSet<String>> {
     let mut names: Vec<_> = images.values().collect();
     names.sort();
     names

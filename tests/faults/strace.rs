@@ -14,6 +14,12 @@ pub(crate) const CHANGES: &str = "openat,openat2,mkdir,mkdirat,mknodat,symlinkat
     fallocate,ftruncate,fchmod,fchmodat,fchown,fchownat,utimensat,setxattr,lsetxattr,fsetxattr,\
     fsync,fdatasync,syncfs";
 
+/// The calls that only work on the store makes. Sockets and the runtime's own wake-ups are written
+/// to with others, so full disks stand for `write`.
+pub(crate) const OWN: &str = "openat,openat2,mkdir,mkdirat,mknodat,symlinkat,linkat,renameat,\
+    renameat2,unlinkat,pwrite64,copy_file_range,fallocate,ftruncate,fchmod,fchmodat,fchown,fchownat,\
+    utimensat,setxattr,lsetxattr,fsetxattr,fsync,fdatasync,syncfs";
+
 /// A tracer attached to all threads of a process, and to those that they start.
 pub(crate) struct Tracer(Child);
 
@@ -23,6 +29,18 @@ pub(crate) struct Tracer(Child);
 pub(crate) struct Call {
     name: String,
     number: usize,
+}
+
+impl Call {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What `strace` is told to let `fault` happen at this call.
+    pub(crate) fn injection(&self, fault: &str) -> String {
+        let Self { name, number } = self;
+        format!("inject={name}:{fault}:when={number}")
+    }
 }
 
 impl Tracer {
@@ -36,8 +54,8 @@ impl Tracer {
         Self::inject(pid, call, &format!("error={error}"))
     }
 
-    fn inject(pid: u32, Call { name, number }: &Call, fault: &str) -> Self {
-        Self::attach(pid, name, &["-e", &format!("inject={name}:{fault}:when={number}")])
+    fn inject(pid: u32, call: &Call, fault: &str) -> Self {
+        Self::attach(pid, &call.name, &["-e", &call.injection(fault)])
     }
 
     /// Only writes the calls to `log`.

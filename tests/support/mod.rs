@@ -12,6 +12,7 @@ pub(crate) mod events;
 pub(crate) mod faulty;
 pub(crate) mod http;
 pub(crate) mod registry;
+pub(crate) mod remains;
 pub(crate) mod saved;
 pub(crate) mod server;
 pub(crate) mod soak;

@@ -10,9 +10,11 @@ use tempfile::TempDir;
 
 use super::tool::run;
 
-/// An overlay store in a temporary directory, unmounted and removed when dropped.
+/// An overlay store in a directory of its own. When dropped everything is unmounted that is mounted
+/// in it, and a temporary directory is removed.
 pub(crate) struct Store {
-    dir: TempDir,
+    dir: PathBuf,
+    _temporary: Option<TempDir>,
 }
 
 impl Store {
@@ -28,7 +30,7 @@ impl Store {
     pub(crate) fn new_in(parent: &Path) -> Self {
         let dir = tempfile::Builder::new().prefix("imaged-").tempdir_in(parent).unwrap();
         fs::create_dir(dir.path().join("tmp")).unwrap();
-        let store = Self { dir };
+        let store = Self::of(dir);
         let driver = store.podman(["info", "--format", "{{.Store.GraphDriverName}}"]);
         assert_eq!(driver, "overlay", "the store's driver");
         store
@@ -40,21 +42,40 @@ impl Store {
         let dir = tempfile::Builder::new().prefix("imaged-").tempdir().unwrap();
         fs::create_dir(dir.path().join("tmp")).unwrap();
         run(Command::new("cp").arg("-a").arg(other.root()).arg(other.runroot()).arg(dir.path()));
-        let libpod = dir.path().join("root/libpod");
+        let store = Self::of(dir);
+        store.forget_path();
+        store
+    }
+
+    /// The store in `dir` after a reboot: nothing is left of its run root, and as in
+    /// [`Self::copy_of`] it may be in another place now.
+    pub(crate) fn rebooted(dir: &Path) -> Self {
+        let store = Self { dir: dir.to_owned(), _temporary: None };
+        store.forget_path();
+        fs::remove_dir_all(store.runroot()).unwrap();
+        store
+    }
+
+    fn of(dir: TempDir) -> Self {
+        Self { dir: dir.path().to_owned(), _temporary: Some(dir) }
+    }
+
+    /// Removes Podman's database.
+    fn forget_path(&self) {
+        let libpod = self.root().join("libpod");
         if libpod.exists() {
             fs::remove_dir_all(libpod).unwrap();
         }
-        Self { dir }
     }
 
     /// The directory that holds everything of this store, for sockets and archives too.
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// A path inside [`Self::dir`].
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.join(name)
     }
 
     /// The graph root.
@@ -180,7 +201,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        unmount_below(self.dir.path());
+        unmount_below(&self.dir);
     }
 }
 

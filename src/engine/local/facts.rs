@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use super::failure;
 use super::library::ImageData;
 use crate::engine::{Error, ErrorKind, Result};
 use crate::image::{Descriptor, DiffId, Digest, HistoryEntry, ImageConfig, Manifest, ManifestKind};
@@ -63,7 +64,7 @@ impl Documents {
 
 fn read_item(image: &StoredImage, data: &dyn ImageData, key: &str) -> Result<Bytes> {
     data.read(image, key).map_err(|error| {
-        Error::from_source(ErrorKind::Storage, &*error).context(format!(
+        failure::reading(&*error).context(format!(
             "locating item named {key:?} for image with ID {:?} \
              (consider removing the image to resolve the issue)",
             image.record.id.as_str()

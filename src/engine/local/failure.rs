@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::{Error, ErrorKind};
 use crate::storage::record::ContainerRecord;
-use crate::sys::Canceled;
+use crate::sys::{self, Canceled};
 use crate::{container, layer, registry, storage};
 
 /// A failure of the store. By value, for `map_err`.
@@ -29,6 +29,12 @@ pub(super) fn storage(error: storage::Error) -> Error {
     Error::from_source(kind, &error)
 }
 
+/// A failure to read a file of this machine.
+pub(super) fn reading(error: &(dyn std::error::Error + 'static)) -> Error {
+    let kind = if is_exhaustion(error) { ErrorKind::Exhausted } else { ErrorKind::Storage };
+    Error::from_source(kind, error)
+}
+
 /// A failure of a transfer, which tells what the registry said no with.
 pub(super) fn transfer(error: registry::Error) -> Error {
     let refusal = error.refusal();
@@ -45,6 +51,7 @@ pub(super) fn registry(error: registry::Error) -> Error {
         registry::ErrorKind::Unauthorized | registry::ErrorKind::Rejected => ErrorKind::Denied,
         registry::ErrorKind::BadRequest => ErrorKind::BadRequest,
         registry::ErrorKind::Network | registry::ErrorKind::Answer => ErrorKind::Registry,
+        registry::ErrorKind::Exhausted => ErrorKind::Exhausted,
     };
     let (chain, cause) = error.into_parts();
     let mut chain = chain.into_iter().rev();
@@ -118,10 +125,7 @@ pub(super) fn is_ours(error: &layer::Error) -> bool {
 
 /// Whether the system had no space, quota, memory or descriptors left.
 fn is_exhaustion(error: &(dyn std::error::Error + 'static)) -> bool {
-    use rustix::io::Errno;
-    system_error(error).is_some_and(|errno| {
-        matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
-    })
+    system_error(error).is_some_and(sys::is_exhaustion)
 }
 
 /// The error number at the root of a chain, if the system gave one.

@@ -125,7 +125,8 @@ fn read(path: &Path) -> Result<Policy, Unreadable> {
         // As Go writes them: without the number, in lower case.
         let text = error.to_string().to_lowercase();
         let text = text.split(" (os error").next().unwrap_or_default().to_owned();
-        Error::new(ErrorKind::Rejected, text).context(format!("open {}", path.display()))
+        let kind = ErrorKind::of_reading(error, ErrorKind::Rejected);
+        Error::new(kind, text).context(format!("open {}", path.display()))
     };
     let text = match std::fs::read(path) {
         Ok(text) => text,
