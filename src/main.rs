@@ -11,7 +11,7 @@ use std::sync::Arc;
 use imaged::api::{Api, Settings};
 use imaged::cli::{self, Outcome};
 use imaged::config::{
-    self, Args, Command, Config, EventsConfig, Host, Listen, ServeConfig, StorageConfig,
+    self, Args, Command, Config, EventsConfig, Host, LimitArgs, Listen, ServeConfig, StorageConfig,
 };
 use imaged::container;
 use imaged::engine::local::{self, EventBackend, LocalEngine};
@@ -110,10 +110,10 @@ fn status(outcome: Outcome) -> ExitCode {
 
 /// Opens the store and serves it until asked to stop.
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let Config { storage, events, short_names, registry, serve } = config;
+    let Config { storage, events, short_names, registry, limits, serve } = config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Nothing can cancel this yet: until the server installs its own, signals end the process.
-    let store = Store::open(store_options(storage), &Cancel::new())?;
+    let store = Store::open(limited(store_options(storage), limits), &Cancel::new())?;
     container::thaw_abandoned(&store.options().run_root);
     let tasks = Tasks::new(cores);
     let mut options = local::Options::default();
@@ -214,7 +214,16 @@ fn store_options(storage: StorageConfig) -> StoreOptions {
             use_composefs: overlay.use_composefs,
             mountopt: overlay.mount_options,
         },
+        limits: Default::default(),
     }
+}
+
+fn limited(mut options: StoreOptions, limits: LimitArgs) -> StoreOptions {
+    options.limits.unpacked = limits.unpacked_limit;
+    options.limits.expansion.ratio = limits.expansion_limit;
+    options.limits.expansion.free = limits.expansion_free;
+    options.limits.entries = limits.entry_limit;
+    options
 }
 
 /// Layers are read and written with a descriptor for each directory on the way; the usual soft

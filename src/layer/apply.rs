@@ -45,6 +45,8 @@ pub(super) struct Tree<'a> {
     has_aliases: bool,
     /// In the order of the archive.
     directories: Vec<(TreePath, Times)>,
+    /// Bytes of their names.
+    directory_names: usize,
 }
 
 /// A place for a file whose content is to come.
@@ -69,6 +71,7 @@ impl<'a> Tree<'a> {
             occupied: HashSet::new(),
             has_aliases: false,
             directories: Vec::new(),
+            directory_names: 0,
         })
     }
 
@@ -81,10 +84,19 @@ impl<'a> Tree<'a> {
         if !self.names.add(&path) {
             return Err(Error::Duplicate { name: lossy(&entry.name) });
         }
-        if self.names.len() > self.limits.entries as usize {
-            return Err(Error::Limit { what: "entries", limit: self.limits.entries.into() });
-        }
+        self.check_entries()?;
         Ok(Some(path))
+    }
+
+    /// Refuses a layer in whose entries so many users, or groups, occur.
+    pub(super) fn check_owners(&self, count: usize) -> Result<()> {
+        within("owners", count, self.limits.owners)
+    }
+
+    /// An entry costs a name, and so does a directory that is there without one: a single name may
+    /// imply hundreds.
+    fn check_entries(&self) -> Result<()> {
+        within("entries", self.names.len() + self.occupied.len(), self.limits.entries as usize)
     }
 
     /// The whiteout that a name stands for, if it does.
@@ -231,6 +243,8 @@ impl<'a> Tree<'a> {
         let dir = self.open(name)?;
         let meta = Meta::from(entry);
         meta.apply(&dir, self.policy, name)?;
+        self.directory_names += name.len();
+        within("bytes in the names of directories", self.directory_names, self.limits.directories)?;
         self.directories.push((path, meta.times()));
         Ok(())
     }
@@ -313,6 +327,7 @@ impl<'a> Tree<'a> {
             let dir = self.open(name)?;
             Meta::implied_directory().apply(&dir, self.policy, name)?;
             self.occupied.insert(self.names.key(&prefix));
+            self.check_entries()?;
         }
         self.open(path.parent())
     }
@@ -359,6 +374,10 @@ impl Names {
     fn ticket(&self, path: &TreePath) -> Ticket {
         self.tickets.get(&self.key(path)).copied().unwrap_or_default()
     }
+}
+
+fn within(what: &'static str, count: usize, limit: usize) -> Result<()> {
+    if count > limit { Err(Error::Limit { what, limit: limit as u64 }) } else { Ok(()) }
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {

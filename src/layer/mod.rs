@@ -45,7 +45,7 @@ pub use decode::Decoder;
 pub use entries::{Entry, EntryKind, TarEntry, TarReader, Time};
 pub use error::Error;
 pub use gzip::GzipWriter;
-pub use limits::Limits;
+pub use limits::{Expansion, Limits};
 pub use rebuild::{Rebuilt, rebuild};
 pub use sparse::SparseFile;
 pub use trees::{Node, Stack, Trees, is_dir};

@@ -147,13 +147,15 @@ fn unpack_as(
             gids: BTreeSet::new(),
         };
         let (tar, compressed) = if compression == Compression::None {
-            let tar = layer.read(input, options.limits)?;
+            let tar = layer.read(input.at_most(options.limits.unpacked), options.limits)?;
             (tar.clone(), tar)
         } else {
             let (sender, receiver) = mpsc::sync_channel(CHUNKS_TO_READ);
+            let packing = (compression, options.limits.expansion);
             let decompressing =
-                spawn(scope, "layer-decompress", move || decompress(compression, input, &sender))?;
-            let tar = layer.read(Hashing::new(Chunks::new(receiver), cancel), options.limits)?;
+                spawn(scope, "layer-decompress", move || decompress(packing, input, &sender))?;
+            let tar = Hashing::new(Chunks::new(receiver), cancel).at_most(options.limits.unpacked);
+            let tar = layer.read(tar, options.limits)?;
             let compressed = decompressing.join().map_err(|_| Error::Thread)??;
             (tar, compressed)
         };
@@ -215,6 +217,7 @@ impl<W: Write> Layer<'_, W> {
         if !path.as_ref().is_some_and(whiteout::is_whiteout) {
             self.uids.insert(entry.uid);
             self.gids.insert(entry.gid);
+            self.tree.check_owners(self.uids.len().max(self.gids.len()))?;
         }
         let Some(path) = path else {
             self.split.entry(&entry.name)?;

@@ -155,6 +155,7 @@ impl super::store::Inner {
         options.user_namespace = self.user_namespace;
         options.whiteouts = if self.whiteout_files { Whiteouts::Files } else { Whiteouts::Native };
         options.ignore_chown_errors = self.options.overlay.ignore_chown_errors;
+        options.limits = self.options.limits;
         options
     }
 

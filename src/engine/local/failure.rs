@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::{Error, ErrorKind};
 use crate::storage::record::ContainerRecord;
 use crate::sys::Canceled;
-use crate::{container, layer, registry, storage};
+use crate::{archive, container, layer, registry, storage};
 
 /// A failure of the store. By value, for `map_err`.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -17,6 +17,7 @@ pub(super) fn storage(error: storage::Error) -> Error {
         E::ContainerMounted { container } => return in_use_by_mounted(container),
         E::Canceled(_) => ErrorKind::Canceled,
         E::ImageNotKnown { .. } => ErrorKind::NoSuchImage,
+        E::Layer(error) if error.is_limit() => ErrorKind::TooLarge,
         E::MissingLayer { .. } | E::Layer(_) => ErrorKind::BadArchive,
         E::UnsupportedDriver { .. } | E::UnsupportedFeature { .. } | E::UnsupportedLayer { .. } => {
             ErrorKind::Unsupported
@@ -27,6 +28,12 @@ pub(super) fn storage(error: storage::Error) -> Error {
     };
     let kind = if is_exhaustion(&error) { ErrorKind::Exhausted } else { kind };
     Error::from_source(kind, &error)
+}
+
+/// What is wrong with an archive.
+pub(super) fn archive(error: &archive::Error) -> Error {
+    let kind = if error.is_limit() { ErrorKind::TooLarge } else { ErrorKind::BadArchive };
+    Error::from_source(kind, error)
 }
 
 /// A failure of a transfer, which tells what the registry said no with.
