@@ -202,7 +202,7 @@ struct Budget<'a> {
 
 impl<'a> Budget<'a> {
     /// Layers of all images of an archive. Each costs two descriptors until the end.
-    const LAYERS: usize = 10_000;
+    const LAYERS: usize = 4096;
 
     fn new(store: &'a Store) -> Self {
         Self { store, layers: 0, bytes: 0 }
