@@ -19,8 +19,8 @@ use imaged::events::EventLog;
 use imaged::server::{self, Address, Listeners, Shutdown};
 use imaged::storage::{OverlayOptions, Store, StoreOptions, SyncMode};
 use imaged::sys::Cancel;
-use imaged::sys::memory;
 use imaged::sys::namespace::{self, User};
+use imaged::sys::{confine, memory};
 use imaged::task::Tasks;
 use rustix::process::{Resource, Rlimit};
 use tracing_subscriber::EnvFilter;
@@ -114,6 +114,14 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Nothing can cancel this yet: until the server installs its own, signals end the process.
     let store = Store::open(limited(store_options(storage), limits), &Cancel::new())?;
+    if confine::is_supported() {
+        tracing::debug!("layers are unpacked by threads that reach nothing else (Landlock)");
+    } else {
+        tracing::info!(
+            "the kernel has no Landlock, or one from before Linux 5.19: threads that unpack layers \
+             are not confined to them"
+        );
+    }
     container::thaw_abandoned(&store.options().run_root);
     let tasks = Tasks::new(cores);
     let mut options = local::Options::default();

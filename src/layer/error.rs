@@ -131,6 +131,9 @@ pub enum Error {
         /// The attribute.
         attribute: String,
     },
+    /// The threads that were to unpack it could not be kept from reaching other files.
+    #[error("confining the threads that unpack a layer")]
+    Confine(#[source] Arc<io::Error>),
     /// A thread of ours ended early, which is a bug.
     #[error("thread that creates files panicked")]
     Thread,
@@ -147,6 +150,10 @@ impl Error {
 
     pub(super) fn tree(operation: &'static str, name: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Tree { operation, name: lossy(name), source: Arc::new(source.into()) }
+    }
+
+    pub(super) fn confine(source: io::Error) -> Self {
+        Self::Confine(Arc::new(source))
     }
 
     pub(super) fn write_tar_split(source: io::Error) -> Self {

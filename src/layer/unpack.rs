@@ -1,12 +1,16 @@
 //! From a stream to a tree and a tar-split, in one pass.
 //!
 //! ```text
-//!              own thread            caller's thread                    pool
+//!            layer-decompress           layer-tar                  layer-files
 //! input ─ hash ─ decompress ─→ hash ─ tar ─┬─ checksum ─→ tar-split
 //!                                          └─ names, directories ─→ files, symbolic links
 //! ```
 //!
-//! An uncompressed input is hashed once and read by the caller's thread. All queues are bounded.
+//! An uncompressed input is hashed once and read by the thread of the tar. All queues are bounded.
+//!
+//! All of it happens on threads that end with the layer, and that can open nothing but what is below
+//! its root, if the kernel [lets threads be confined](confine): a mistake in any parser or decompressor
+//! gives nobody more than that.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -24,7 +28,7 @@ use super::tarsplit::Writer;
 use super::whiteout;
 use super::{Compression, Entry, EntryKind, Error, Limits, Result, TarEntry, TarReader};
 use crate::image::{DiffId, Digest};
-use crate::sys::Cancel;
+use crate::sys::{Cancel, confine};
 
 /// Files up to this size are handed to the pool whole, larger ones in chunks of it.
 const CHUNK: usize = 256 << 10;
@@ -104,7 +108,7 @@ impl UnpackOptions {
 pub fn unpack(
     input: impl Read + Send,
     root: &OwnedFd,
-    tar_split: impl Write,
+    tar_split: impl Write + Send,
     options: &UnpackOptions,
     cancel: &Cancel,
 ) -> Result<Unpacked> {
@@ -116,7 +120,7 @@ pub fn unpack(
 pub(super) fn unpack_tar(
     input: impl Read + Send,
     root: &OwnedFd,
-    tar_split: impl Write,
+    tar_split: impl Write + Send,
     options: &UnpackOptions,
     cancel: &Cancel,
 ) -> Result<Unpacked> {
@@ -124,6 +128,23 @@ pub(super) fn unpack_tar(
 }
 
 fn unpack_as(
+    compression: Compression,
+    input: impl Read + Send,
+    into: (&OwnedFd, impl Write + Send),
+    options: &UnpackOptions,
+    cancel: &Cancel,
+) -> Result<Unpacked> {
+    thread::scope(|scope| {
+        let unpacking = spawn(scope, "layer-tar", || {
+            confine::to_tree(into.0).map_err(Error::confine)?;
+            unpack_confined(compression, input, into, options, cancel)
+        })?;
+        unpacking.join().map_err(|_| Error::Thread)?
+    })
+}
+
+/// On a thread that can do no more than this, and will not be used for anything else.
+fn unpack_confined(
     compression: Compression,
     input: impl Read + Send,
     into: (&OwnedFd, impl Write),
@@ -191,7 +212,7 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-/// The caller's thread.
+/// The thread that reads the tar.
 struct Layer<'a, W: Write> {
     tree: Tree<'a>,
     pool: &'a Pool,

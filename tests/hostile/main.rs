@@ -10,6 +10,9 @@
 
 #[path = "../layer/builder.rs"]
 mod builder;
+#[allow(dead_code, reason = "here faults are only watched")]
+#[path = "../faults/strace.rs"]
+mod strace;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -18,6 +21,7 @@ mod below;
 mod bombs;
 mod canary;
 mod configs;
+mod confined;
 mod digests;
 mod documents;
 mod headers;

@@ -18,6 +18,7 @@ pub(super) fn storage(error: storage::Error) -> Error {
         E::Canceled(_) => ErrorKind::Canceled,
         E::ImageNotKnown { .. } => ErrorKind::NoSuchImage,
         E::Layer(error) if error.is_limit() => ErrorKind::TooLarge,
+        E::Layer(layer::Error::Confine(_) | layer::Error::Thread) => ErrorKind::Storage,
         E::MissingLayer { .. } | E::Layer(_) => ErrorKind::BadArchive,
         E::UnsupportedDriver { .. } | E::UnsupportedFeature { .. } | E::UnsupportedLayer { .. } => {
             ErrorKind::Unsupported
@@ -116,8 +117,9 @@ fn in_use_by_mounted(container: &str) -> Error {
 
 /// Whether a layer could not be unpacked because of this machine, not because of what is in it.
 pub(super) fn is_ours(error: &layer::Error) -> bool {
+    use layer::Error as E;
     use rustix::io::Errno;
-    matches!(error, layer::Error::Canceled(_) | layer::Error::WriteTarSplit(_))
+    matches!(error, E::Canceled(_) | E::WriteTarSplit(_) | E::Confine(_) | E::Thread)
         || is_exhaustion(error)
         || system_error(error)
             .is_some_and(|errno| matches!(errno, Errno::IO | Errno::ROFS | Errno::NXIO))
