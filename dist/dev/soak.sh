@@ -1,7 +1,8 @@
 #!/bin/sh
 # make soak: the long runs of the tests that break things, and what they came to as a table.
 #
-# Needs what `make test` installs. Takes hours; IMAGED_SOAK_SUITES names some of them only.
+# Needs what `make test` installs. Takes hours; IMAGED_SOAK_SUITES names some of them only (fuzz is one),
+# IMAGED_FUZZ_SECONDS says how long each target is fuzzed.
 set -eu
 cd "$(dirname "$0")/../.."
 . dist/dev/common.sh
@@ -13,8 +14,12 @@ IMAGED_FIGURES=${IMAGED_FIGURES:-$PWD/target/figures.tsv}
 export IMAGED_SOAK IMAGED_FIGURES
 rm -f "$IMAGED_FIGURES"
 failed=
-for suite in ${IMAGED_SOAK_SUITES:-faults}; do
+for suite in ${IMAGED_SOAK_SUITES:-faults hostile fuzz}; do
     say "$suite"
+    if [ "$suite" = fuzz ]; then
+        dist/dev/fuzz.sh "${IMAGED_FUZZ_SECONDS:-600}" || failed="$failed $suite"
+        continue
+    fi
     # shellcheck disable=SC2086 # a list of words
     cargo test --locked $features --test "$suite" -- --nocapture || failed="$failed $suite"
 done
