@@ -26,6 +26,11 @@ done
 say "figures"
 {
     printf 'promise\tmeasured\tfigure\n'
-    sort -s -t "$(printf '\t')" -k1,1 "$IMAGED_FIGURES"
+    # Numbers that are reported several times are added.
+    awk -F '\t' '
+        { key = $1 FS $2; if (!(key in value)) order[++count] = key }
+        { value[key] = $3 ~ /^[0-9]+$/ ? value[key] + $3 : $3 }
+        END { for (n = 1; n <= count; n++) print order[n] FS value[order[n]] }
+    ' "$IMAGED_FIGURES" | sort -s -t "$(printf '\t')" -k1,1
 } | column -t -s "$(printf '\t')"
 [ -z "$failed" ] || die "failed:$failed"

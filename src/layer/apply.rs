@@ -43,6 +43,8 @@ pub(super) struct Tree<'a> {
     occupied: HashSet<Key>,
     /// Whether a name led through a symbolic link.
     has_aliases: bool,
+    /// Whether an entry may have taken the place of another's content.
+    has_replaced: bool,
     /// In the order of the archive.
     directories: Vec<(TreePath, Times)>,
     /// Bytes of their names.
@@ -70,6 +72,7 @@ impl<'a> Tree<'a> {
             names: Names::default(),
             occupied: HashSet::new(),
             has_aliases: false,
+            has_replaced: false,
             directories: Vec::new(),
             directory_names: 0,
         })
@@ -138,8 +141,7 @@ impl<'a> Tree<'a> {
         if self.has_aliases || self.occupied.remove(&self.names.key(&place.path)) {
             self.pool.wait_for_all()?;
             self.dirs.forget();
-            tree::remove_all(&place.dir, place.path.leaf())
-                .map_err(|error| Error::tree("replacing", place.path.as_bytes(), error))?;
+            self.remove(&place.dir, &place.path)?;
         }
         Ok(place)
     }
@@ -211,7 +213,8 @@ impl<'a> Tree<'a> {
     }
 
     /// Waits for all files, then sets the times of directories, which creating files had changed.
-    pub(super) fn finish(mut self) -> Result<()> {
+    /// Whether an entry may have taken the place of another's content.
+    pub(super) fn finish(mut self) -> Result<bool> {
         self.pool.wait_for_all()?;
         for (path, times) in &self.directories {
             match self.dirs.open(path.as_bytes()) {
@@ -221,7 +224,7 @@ impl<'a> Tree<'a> {
                 Err(error) => return Err(Error::tree("opening", path.as_bytes(), error)),
             }
         }
-        Ok(())
+        Ok(self.has_replaced)
     }
 
     fn directory(&mut self, entry: &Entry, path: TreePath) -> Result<()> {
@@ -232,8 +235,7 @@ impl<'a> Tree<'a> {
             self.dirs.forget();
             // A directory stays and gets new attributes, anything else goes.
             if tree::open_dir(&parent, path.leaf()).is_err() {
-                tree::remove_all(&parent, path.leaf())
-                    .map_err(|error| Error::tree("replacing", name, error))?;
+                self.remove(&parent, &path)?;
             }
         }
         match rustix::fs::mkdirat(&parent, path.leaf(), Mode::RWXU) {
@@ -290,6 +292,22 @@ impl<'a> Tree<'a> {
         rustix::fs::mknodat(&dir, path.leaf(), kind, Mode::empty(), device)
             .map_err(|error| Error::tree("creating device or pipe", path.as_bytes(), error))?;
         Meta::from(entry).apply_at(&dir, path.leaf(), false, self.policy, path.as_bytes())
+    }
+
+    /// Removes what an entry is to replace, and notes if that was more than a mark or an empty file.
+    fn remove(&mut self, dir: &Dir, path: &TreePath) -> Result<()> {
+        let failed = |error| Error::tree("replacing", path.as_bytes(), error);
+        match rustix::fs::statat(dir, path.leaf(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                self.has_replaced |= match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::RegularFile => stat.st_size > 0,
+                    kind => kind == FileType::Directory,
+                };
+                tree::remove_all(dir, path.leaf()).map_err(failed)
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failed(error.into())),
+        }
     }
 
     /// Opens the directory a path belongs in, with missing ones created.

@@ -84,6 +84,9 @@ pub struct Unpacked {
     pub uids: Vec<u32>,
     /// Groups of entries, whiteouts not counted; sorted.
     pub gids: Vec<u32>,
+    /// Whether an entry may have taken the place of another's content, as can happen behind symbolic
+    /// links. Then only [`rebuild`](super::rebuild()) tells whether the layer can be given out again.
+    pub is_doubtful: bool,
 }
 
 impl UnpackOptions {
@@ -181,7 +184,7 @@ fn unpack_confined(
             (tar, compressed)
         };
         let Layer { tree, split, uids, gids, .. } = layer;
-        tree.finish()?;
+        let is_doubtful = tree.finish()?;
         split.finish()?.flush().map_err(Error::write_tar_split)?;
         Ok(Unpacked {
             compression,
@@ -191,6 +194,7 @@ fn unpack_confined(
             diff_size: tar.size,
             uids: uids.into_iter().collect(),
             gids: gids.into_iter().collect(),
+            is_doubtful,
         })
     })
 }

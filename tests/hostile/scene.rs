@@ -229,8 +229,7 @@ impl Drop for Scene {
         if !std::thread::panicking() {
             assert_sound(&self.store);
             let count = self.attacks.load(Ordering::Relaxed).to_string();
-            let test = std::thread::current().name().unwrap_or_default().to_owned();
-            figure("hostile images", &format!("attacks that failed, {test}"), &count);
+            figure("hostile images", "attacks that were refused or did nothing", &count);
         }
     }
 }

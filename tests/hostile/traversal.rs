@@ -73,6 +73,19 @@ fn a_directory_that_becomes_a_link_is_not_followed() {
 }
 
 #[test]
+fn a_file_whose_content_another_entry_takes_away_is_missed() {
+    let scene = Scene::new();
+    let lost = tar([file("d/e/f", "1"), symlink("d/e", "x")]);
+    scene.refuses("with its directory", &lost, 500, "file \"d/e/f\" is missing");
+    let behind =
+        |content: &str| tar([dir("d"), file("d/f", "1"), symlink("l", "d"), file("l/f", content)]);
+    scene.refuses("behind a link", &behind("2"), 500, "file \"d/f\" of the layer's tree");
+    scene.defuses("behind a link, by the same", &behind("1"), |diff| {
+        assert_eq!(fs::read(diff.join("d/f")).unwrap(), b"1");
+    });
+}
+
+#[test]
 fn a_hard_link_to_a_file_outside_is_refused() {
     let scene = Scene::new();
     let secret = scene.canary.path("secret");

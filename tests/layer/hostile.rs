@@ -80,6 +80,29 @@ fn names_that_occur_twice() {
     refuse([file("a/b", "x"), file(".wh.a", "")], exists);
 }
 
+/// Layers in which the content of a file is lost before the end: whoever stores one cannot give it
+/// out again, and has to be told.
+#[test]
+fn what_replaces_content_makes_a_layer_doubtful() {
+    for (items, is_doubtful) in [
+        (vec![file("d/e/f", "lost"), symlink("d/e", "x")], true),
+        (vec![file("d/e/f", "lost"), file("d", "x")], true),
+        (vec![dir("d"), file("d/f", "lost"), symlink("l", "d"), file("l/f", "x")], true),
+        (vec![dir("d"), file("d/f", ""), symlink("l", "d"), file("l/f", "x")], false),
+        (vec![dir("d"), file("d/f", "kept"), symlink("l", "d"), file("l/g", "x")], false),
+        (vec![file("d/f", "kept"), dir("d")], false),
+        (vec![file(".wh.f", ""), file("f", "x")], false),
+    ] {
+        let what = format!("{items:?}");
+        let unpack = Unpack::of(&tar(items)[..]);
+        assert_eq!(unpack.result.as_ref().unwrap().is_doubtful, is_doubtful, "{what}");
+    }
+    let twice = || [dir("d"), file("d/f", "same"), symlink("l", "d"), file("l/f", "same")];
+    let unpack = Unpack::of(&tar(twice())[..]);
+    assert!(unpack.result.as_ref().unwrap().is_doubtful);
+    assert!(unpack.rebuild().0 == tar(twice()));
+}
+
 #[test]
 fn kinds_that_layers_do_not_have() {
     for kind in [b'S', b'V', b'M', b'D', b'7', b'X', b'9'] {
