@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::service::Service;
 
+/// How a client begins that tries TLS first. There is none here.
+const TLS: u8 = 0x16;
+
 /// What is still to be answered, the last first.
 type Answers = Arc<Mutex<Vec<Vec<u8>>>>;
 
@@ -42,6 +45,9 @@ fn answer(mut stream: TcpStream, answers: &Answers) {
         match stream.read(&mut chunk) {
             Ok(0) | Err(_) => return,
             Ok(length) => request.extend_from_slice(&chunk[..length]),
+        }
+        if request.first() == Some(&TLS) {
+            return;
         }
     }
     let next = answers.lock().expect("nobody panics").pop();
