@@ -136,6 +136,8 @@ pub(super) fn member<L, E: From<Error>>(
     }
     // A file may have grown since its length was asked for.
     content.take(limits.document).read_to_end(&mut start).map_err(broken)?;
+    // What it has room for besides would be kept as well, of every empty member.
+    start.shrink_to_fit();
     Ok(Member::Document(start.into()))
 }
 

@@ -33,7 +33,7 @@ pub struct Decoder<R: Read> {
 enum Inner<R: Read> {
     None(R),
     Bzip2(Box<bzip2::bufread::MultiBzDecoder<Input<R>>>),
-    Gzip(Gunzip<Input<R>>),
+    Gzip(Box<Gunzip<Input<R>>>),
     Xz(Box<liblzma::bufread::XzDecoder<Input<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Input<R>>>),
 }
@@ -77,7 +77,7 @@ impl<R: Read> Decoder<R> {
             Compression::Bzip2 => {
                 Inner::Bzip2(Box::new(bzip2::bufread::MultiBzDecoder::new(buffered(input))))
             }
-            Compression::Gzip => Inner::Gzip(Gunzip::new(buffered(input))),
+            Compression::Gzip => Inner::Gzip(Box::new(Gunzip::new(buffered(input)))),
             Compression::Xz => {
                 let stream = liblzma::stream::Stream::new_stream_decoder(
                     XZ_MEMORY,

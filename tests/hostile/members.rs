@@ -127,7 +127,7 @@ fn too_many_members_are_refused() {
     let empty_layer = [0; 1024];
     let many = tar((0..4097).map(|n| file(format!("{n}"), empty_layer)));
     scene.refuses_archive("layers", many, 413, "number of layers");
-    scene.assert_peak("many members", 96 << 20);
+    scene.assert_peak("many members", 64 << 20);
 }
 
 #[test]
