@@ -35,11 +35,13 @@ build:
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/peers/rust/Cargo.toml
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets $(FEATURES) -- -D warnings
 
 fmt:
 	$(CARGO) fmt
 	$(CARGO) fmt --manifest-path tests/peers/rust/Cargo.toml
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items

@@ -21,7 +21,7 @@
 //! | [`layer`] | a layer's tar applied to a tree, rebuilt from it, made of a container's; compression |
 //! | [`task`] | blocking work for async callers: permits, cancellation, bodies |
 //! | [`image`] | identifiers, references, manifests and configs; no I/O |
-//! | [`sys`] | locks, namespaces, and the flag that cancels blocking work |
+//! | [`sys`] | locks, namespaces, what threads may reach, and the flag that cancels blocking work |
 //!
 //! A module imports only from those below it; `tests/layering.rs` proves it.
 //!

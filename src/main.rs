@@ -11,7 +11,7 @@ use std::sync::Arc;
 use imaged::api::{Api, Settings};
 use imaged::cli::{self, Outcome};
 use imaged::config::{
-    self, Args, Command, Config, EventsConfig, Host, Listen, ServeConfig, StorageConfig,
+    self, Args, Command, Config, EventsConfig, Host, LimitArgs, Listen, ServeConfig, StorageConfig,
 };
 use imaged::container;
 use imaged::engine::local::{self, EventBackend, LocalEngine};
@@ -19,8 +19,8 @@ use imaged::events::EventLog;
 use imaged::server::{self, Address, Listeners, Shutdown};
 use imaged::storage::{OverlayOptions, Store, StoreOptions, SyncMode};
 use imaged::sys::Cancel;
-use imaged::sys::memory;
 use imaged::sys::namespace::{self, User};
+use imaged::sys::{confine, memory};
 use imaged::task::Tasks;
 use rustix::process::{Resource, Rlimit};
 use tracing_subscriber::EnvFilter;
@@ -110,10 +110,18 @@ fn status(outcome: Outcome) -> ExitCode {
 
 /// Opens the store and serves it until asked to stop.
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let Config { storage, events, short_names, registry, serve } = config;
+    let Config { storage, events, short_names, registry, limits, serve } = config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Nothing can cancel this yet: until the server installs its own, signals end the process.
-    let store = Store::open(store_options(storage), &Cancel::new())?;
+    let store = Store::open(limited(store_options(storage), limits), &Cancel::new())?;
+    if confine::is_supported() {
+        tracing::debug!("layers are unpacked by threads that reach nothing else (Landlock)");
+    } else {
+        tracing::info!(
+            "the kernel has no Landlock, or one from before Linux 5.19: threads that unpack layers \
+             are not confined to them"
+        );
+    }
     container::thaw_abandoned(&store.options().run_root);
     let tasks = Tasks::new(cores);
     let mut options = local::Options::default();
@@ -214,7 +222,16 @@ fn store_options(storage: StorageConfig) -> StoreOptions {
             use_composefs: overlay.use_composefs,
             mountopt: overlay.mount_options,
         },
+        limits: Default::default(),
     }
+}
+
+fn limited(mut options: StoreOptions, limits: LimitArgs) -> StoreOptions {
+    options.limits.unpacked = limits.unpacked_limit;
+    options.limits.expansion.ratio = limits.expansion_limit;
+    options.limits.expansion.free = limits.expansion_free;
+    options.limits.entries = limits.entry_limit;
+    options
 }
 
 /// Layers are read and written with a descriptor for each directory on the way; the usual soft

@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{self, Output};
+
+use imaged::config::{Args, Command};
+use imaged::layer::Limits;
 
 fn imaged(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_imaged"))
+    process::Command::new(env!("CARGO_BIN_EXE_imaged"))
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -38,12 +41,29 @@ fn help_explains_every_flag() {
         (&serve, "--socket-mode <MODE>", "IMAGED_SOCKET_MODE"),
         (&serve, "--idle-timeout <SECONDS>", "IMAGED_IDLE_TIMEOUT"),
         (&serve, "--sync <HOW>", "IMAGED_SYNC"),
+        (&serve, "--download-limit <SIZE>", "IMAGED_DOWNLOAD_LIMIT"),
+        (&serve, "--unpacked-limit <SIZE>", "IMAGED_UNPACKED_LIMIT"),
+        (&serve, "--expansion-limit <TIMES>", "IMAGED_EXPANSION_LIMIT"),
+        (&serve, "--expansion-free <SIZE>", "IMAGED_EXPANSION_FREE"),
+        (&serve, "--entry-limit <NUMBER>", "IMAGED_ENTRY_LIMIT"),
         (&serve, "--events-log <PATH|none>", "IMAGED_EVENTS_LOG"),
         (&serve, "--allow-unauthenticated-tcp", "IMAGED_ALLOW_UNAUTHENTICATED_TCP"),
     ] {
         assert!(text.contains(flag), "{flag}: {text}");
         assert!(text.contains(&format!("[env: {variable}=]")), "{variable}: {text}");
     }
+}
+
+/// What `serve --help` shows is what the library takes for sane.
+#[test]
+fn the_documented_limits_are_those_of_the_library() {
+    let args = Args::read(["imaged", "serve"]).unwrap();
+    let Command::Serve(serve) = args.command else { panic!("{:?}", args.command) };
+    let limits = Limits::default();
+    assert_eq!(serve.limits.unpacked_limit, limits.unpacked);
+    assert_eq!(serve.limits.expansion_limit, limits.expansion.ratio);
+    assert_eq!(serve.limits.expansion_free, limits.expansion.free);
+    assert_eq!(serve.limits.entry_limit, limits.entries);
 }
 
 #[test]

@@ -73,6 +73,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("tar", &["archive", "layer"]),
     ("rusqlite", &["container"]),
+    ("landlock", &["sys"]),
     ("libc", &["sys"]),
     ("isal_sys", &["sys"]),
     ("unsafe", &["sys"]),

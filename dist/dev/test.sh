@@ -32,12 +32,14 @@ step() {
 }
 step cargo fmt --check
 step cargo fmt --check --manifest-path tests/peers/rust/Cargo.toml
+step cargo fmt --check --manifest-path fuzz/Cargo.toml
 # Also without any feature.
 step cargo clippy --locked --lib --bins -- -D warnings
 # shellcheck disable=SC2086 # a list of words
 step cargo clippy --locked --all-targets $features -- -D warnings
 # shellcheck disable=SC2086
 step cargo test --locked $features
+step dist/dev/fuzz.sh
 say "cargo doc"
 RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 say "all passed"

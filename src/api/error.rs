@@ -11,8 +11,8 @@ use crate::engine::{self, ErrorKind, Refusal};
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
-    /// The status says something about the server rather than the request: a handler must not
-    /// give it another.
+    /// The status says something about this server rather than Podman's: a handler must not give
+    /// it another.
     fixed: bool,
     /// Somebody should look at the host: logged as an error, not as a warning.
     severe: bool,
@@ -70,6 +70,7 @@ impl From<engine::Error> for ApiError {
             ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
             ErrorKind::Canceled => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Exhausted => StatusCode::INSUFFICIENT_STORAGE,
+            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::Refused(refusal) => match refusal {
                 Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
                 Refusal::Denied => StatusCode::FORBIDDEN,
@@ -91,7 +92,7 @@ impl From<engine::Error> for ApiError {
         };
         Self {
             status,
-            fixed: matches!(kind, ErrorKind::Canceled | ErrorKind::Exhausted),
+            fixed: matches!(kind, ErrorKind::Canceled | ErrorKind::Exhausted | ErrorKind::TooLarge),
             severe: matches!(kind, ErrorKind::Exhausted | ErrorKind::Storage),
             message: error.to_string(),
             cause: error.cause().to_owned(),
@@ -147,6 +148,7 @@ mod tests {
             (ErrorKind::Unsupported, 501, 400),
             (ErrorKind::Canceled, 503, 503),
             (ErrorKind::Exhausted, 507, 507),
+            (ErrorKind::TooLarge, 413, 413),
             (ErrorKind::Storage, 500, 400),
         ] {
             let error = || ApiError::from(engine::Error::new(kind, "x"));

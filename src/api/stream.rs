@@ -1,6 +1,10 @@
 //! Bodies that are not one JSON document.
 
-use axum::body::Body;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -53,5 +57,52 @@ pub(crate) fn newline(status: StatusCode) -> Response {
 
 /// A request body for the engine. An aborted upload is an `Err` item.
 pub(crate) fn upload(body: Body) -> ByteStream {
-    body.into_data_stream().map_err(std::io::Error::other).boxed()
+    Upload(Some(body.into_data_stream())).map_err(std::io::Error::other).boxed()
+}
+
+/// A body that is read a little further when nobody wants it any more: to close the connection under
+/// a client that is still sending can cost it the answer, which says why.
+struct Upload(Option<BodyDataStream>);
+
+impl Upload {
+    /// How much is read for nothing. Whoever sends more than this may look at the answer earlier.
+    const REST: usize = 16 << 20;
+    /// How long.
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    async fn swallow(mut rest: BodyDataStream) {
+        let mut left = Self::REST;
+        let all = async {
+            while let Some(Ok(chunk)) = rest.next().await
+                && let Some(less) = left.checked_sub(chunk.len())
+            {
+                left = less;
+            }
+        };
+        // Whether in time or not does not matter.
+        let _ = tokio::time::timeout(Self::PATIENCE, all).await;
+    }
+}
+
+impl Stream for Upload {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let next = body.poll_next_unpin(context);
+        if matches!(next, Poll::Ready(None | Some(Err(_)))) {
+            self.0 = None;
+        }
+        next
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(rest) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            drop(runtime.spawn(Self::swallow(rest)));
+        }
+    }
 }

@@ -3,12 +3,12 @@
 //! Both layouts are read: `<id>/layer.tar` of old Docker, and today's with files or symlinks named
 //! after digests. `manifest.json` alone says what belongs together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::found::Found;
+use super::found::{Found, LAYERS};
 use super::{ArchivedImage, Error, Members};
 use crate::image::document::{DockerDescriptor, DockerManifest};
 use crate::image::{DiffId, Digest, ImageConfig, Manifest, Reference, go_json, media_type};
@@ -37,13 +37,17 @@ pub fn docker_images<L: AsRef<Unpacked>>(
     let items = items.unwrap_or_default();
     let names: Vec<Vec<Reference>> =
         items.iter().enumerate().map(|(at, item)| names(item, at)).collect::<Result<_, _>>()?;
+    // A name stands for the first image that has it, however often it comes.
+    let mut owners: HashMap<&Reference, usize> = HashMap::new();
+    for (at, own) in names.iter().enumerate() {
+        own.iter().for_each(|name| _ = owners.entry(name).or_insert(at));
+    }
     let mut found = Found::default();
     for (at, own) in names.iter().enumerate() {
         if own.is_empty() {
             found.push(image(&items[at], Vec::new(), members)?)?;
         }
-        // A name stands for the first image that has it, however often it comes.
-        let owner = |name: &Reference| names.iter().position(|names| names.contains(name));
+        let owner = |name: &Reference| owners.get(name).copied();
         for run in own.chunk_by(|one, next| owner(one) == owner(next)) {
             let owner = run.first().and_then(owner).unwrap_or(at);
             found.push(image(&items[owner], run.to_vec(), members)?)?;
@@ -83,6 +87,9 @@ fn image<L: AsRef<Unpacked>>(
     let diff_ids = parsed_config.diff_ids().to_vec();
     if paths.len() != diff_ids.len() {
         return Err(Error::LayerCount { manifest: paths.len(), config: diff_ids.len() });
+    }
+    if paths.len() > LAYERS {
+        return Err(Error::Limit { what: "number of layers of an image", limit: LAYERS as u64 });
     }
     // All must be there before any is looked at: that is the error people understand.
     if paths.iter().any(|path| !members.contains(path)) {

@@ -133,10 +133,10 @@ pub enum Error {
     /// The archive is not of any format we read, or contradicts itself.
     #[error("{0}")]
     Malformed(String),
-    /// A limit was exceeded.
+    /// There is more of something than is ever needed.
     #[error("{what} exceeds the limit of {limit}")]
     Limit {
-        /// What is too large.
+        /// What is too large, or too many.
         what: &'static str,
         /// The limit.
         limit: u64,
@@ -144,6 +144,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the archive may be fine, but is more than limits allow.
+    pub fn is_limit(&self) -> bool {
+        match self {
+            Self::Limit { .. } => true,
+            Self::Read(error) | Self::BadLayer { source: error, .. } => error.is_limit(),
+            _ => false,
+        }
+    }
+
     /// The member for want of which no image was found.
     pub(super) fn missing(&self) -> Option<&str> {
         match self {

@@ -6,11 +6,18 @@ use super::{ArchivedImage, Error};
 /// each time it is parsed and kept; what all documents together may take is twice that at most.
 const CONFIGS: u64 = 32 << 20;
 
+/// Names of all images together. They stay in a file that every tool reads all the time.
+const NAMES: usize = 10_000;
+
+/// Layers of one image, as often as it lists them. Overlayfs takes 500.
+pub(super) const LAYERS: usize = 1000;
+
 /// A list of images that cannot grow without bounds.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     images: Vec<ArchivedImage>,
     configs: u64,
+    names: usize,
 }
 
 impl Found {
@@ -19,6 +26,10 @@ impl Found {
         self.configs = self.configs.saturating_add(image.config.len() as u64);
         if self.configs > CONFIGS {
             return Err(Error::Limit { what: "size of all image configs", limit: CONFIGS });
+        }
+        self.names += image.names.len();
+        if self.names > NAMES {
+            return Err(Error::Limit { what: "number of names", limit: NAMES as u64 });
         }
         self.images.push(image);
         Ok(())

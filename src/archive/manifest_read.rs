@@ -1,5 +1,6 @@
 //! From a manifest to an image, where everything a manifest lists is in a member of its own.
 
+use super::found::LAYERS;
 use super::{ArchivedImage, Error, Members};
 use crate::image::{
     Descriptor, DiffId, Digest, ImageConfig, Manifest, ManifestKind, Platform, Reference,
@@ -111,6 +112,12 @@ impl<L: AsRef<Unpacked>> Blobs<'_, L> {
         let diff_ids = config.diff_ids();
         if listed.len() != diff_ids.len() {
             return Err(Error::LayerCount { manifest: listed.len(), config: diff_ids.len() });
+        }
+        if listed.len() > LAYERS {
+            return Err(Error::Limit {
+                what: "number of layers of an image",
+                limit: LAYERS as u64,
+            });
         }
         for (descriptor, expected) in listed.iter().zip(diff_ids) {
             let path = (self.names.blob)(&descriptor.digest);

@@ -45,7 +45,8 @@ impl<L> Default for Members<L> {
 #[derive(Debug)]
 pub(super) enum Member<L> {
     Document(Bytes),
-    Layer(L),
+    /// Apart, as there may be many members that are nothing of the kind.
+    Layer(Box<L>),
     /// Looked like a layer; the error is taken by the first image that lists it.
     Broken(crate::layer::Error),
     /// Neither a layer nor small.
@@ -120,7 +121,7 @@ pub(super) fn member<L, E: From<Error>>(
     if looks_like_layer(&start) {
         let mut content = start.as_slice().chain(content);
         return match stage(&mut content) {
-            Ok(layer) => Ok(Member::Layer(layer)),
+            Ok(layer) => Ok(Member::Layer(Box::new(layer))),
             Err(StageError::Content(error)) => Ok(Member::Broken(error)),
             Err(StageError::Fatal(error)) => Err(error),
         };
@@ -135,6 +136,8 @@ pub(super) fn member<L, E: From<Error>>(
     }
     // A file may have grown since its length was asked for.
     content.take(limits.document).read_to_end(&mut start).map_err(broken)?;
+    // What it has room for besides would be kept as well, of every empty member.
+    start.shrink_to_fit();
     Ok(Member::Document(start.into()))
 }
 
@@ -181,7 +184,7 @@ impl<L> Members<L> {
     /// All layers, also those no image listed.
     pub fn into_layers(self) -> Vec<L> {
         let layer = |member| match member {
-            Member::Layer(layer) => Some(layer),
+            Member::Layer(layer) => Some(*layer),
             _ => None,
         };
         self.members.into_values().filter_map(layer).collect()

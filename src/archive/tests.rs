@@ -35,6 +35,7 @@ fn measure(content: &mut (dyn Read + Send)) -> Result<Measured, StageError<Error
         diff_size: tar.len() as u64,
         uids: Vec::new(),
         gids: Vec::new(),
+        is_doubtful: false,
     }))
 }
 

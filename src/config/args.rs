@@ -133,6 +133,10 @@ pub struct ServeArgs {
           value_parser = parse_size)]
     pub download_limit: u64,
 
+    /// What is taken of an image.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
     /// File that says which images may be used, instead of policy.json in ~/.config/containers or
     /// /etc/containers
     #[arg(long, value_name = "FILE", env = "IMAGED_SIGNATURE_POLICY", value_parser = absolute())]
@@ -148,6 +152,31 @@ pub struct ServeArgs {
     /// encryption: whoever reaches the port owns the store
     #[arg(long, env = "IMAGED_ALLOW_UNAUTHENTICATED_TCP")]
     pub allow_unauthenticated_tcp: bool,
+}
+
+/// Flags that bound what one request may unpack. What is larger is refused with status 413.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct LimitArgs {
+    /// Longest uncompressed layer, and longest sum of all layers of an image or archive, in bytes or
+    /// with k, m, g or t
+    #[arg(long, value_name = "SIZE", env = "IMAGED_UNPACKED_LIMIT", default_value = "1t",
+          value_parser = parse_size)]
+    pub unpacked_limit: u64,
+
+    /// How many times larger than its compressed form a layer or archive may be, if it is longer
+    /// than --expansion-free
+    #[arg(long, value_name = "TIMES", env = "IMAGED_EXPANSION_LIMIT", default_value_t = 200)]
+    pub expansion_limit: u64,
+
+    /// Length up to which a layer or archive may be any number of times larger than its compressed
+    /// form, in bytes or with k, m, g or t
+    #[arg(long, value_name = "SIZE", env = "IMAGED_EXPANSION_FREE", default_value = "32g",
+          value_parser = parse_size)]
+    pub expansion_free: u64,
+
+    /// Most files, directories and other entries of one layer
+    #[arg(long, value_name = "NUMBER", env = "IMAGED_ENTRY_LIMIT", default_value_t = 4 << 20)]
+    pub entry_limit: u32,
 }
 
 /// Values of `--sync`.
@@ -263,6 +292,10 @@ mod tests {
             "--idle-timeout=5",
             "--sync=none",
             "--download-limit=10m",
+            "--unpacked-limit=20g",
+            "--expansion-limit=50",
+            "--expansion-free=1g",
+            "--entry-limit=1000",
             "--events-log=/e/log",
             "--signature-policy=/p.json",
             "--allow-unauthenticated-tcp",
@@ -281,6 +314,13 @@ mod tests {
         assert_eq!(serve.idle_timeout, 5);
         assert_eq!(serve.sync, Some(SyncArg::None));
         assert_eq!(serve.download_limit, 10 << 20);
+        let limits = LimitArgs {
+            unpacked_limit: 20 << 30,
+            expansion_limit: 50,
+            expansion_free: 1 << 30,
+            entry_limit: 1000,
+        };
+        assert_eq!(serve.limits, limits);
         assert_eq!(serve.events_log, Some(EventsLogArg::File("/e/log".into())));
         assert_eq!(serve.signature_policy, Some("/p.json".into()));
         assert!(serve.allow_unauthenticated_tcp);

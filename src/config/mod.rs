@@ -24,7 +24,9 @@ use std::time::Duration;
 
 use crate::image::{PolicyFile, Registries, ShortNames};
 
-pub use args::{Args, CheckArgs, Command, EventsLogArg, LookArgs, RepairArgs, ServeArgs, SyncArg};
+pub use args::{
+    Args, CheckArgs, Command, EventsLogArg, LimitArgs, LookArgs, RepairArgs, ServeArgs, SyncArg,
+};
 pub use events::EventsConfig;
 pub use host::Host;
 pub use listen::{Listen, ListenError};
@@ -41,6 +43,8 @@ pub struct Config {
     pub short_names: ShortNames,
     /// What the host says about other servers.
     pub registry: RegistryConfig,
+    /// What one request may unpack.
+    pub limits: LimitArgs,
     /// The server.
     pub serve: ServeConfig,
 }
@@ -177,6 +181,7 @@ impl Config {
                 policy: registries::policy_file(serve.signature_policy.as_deref(), host),
                 download_limit: serve.download_limit,
             },
+            limits: serve.limits,
             serve: ServeConfig {
                 listen,
                 default_socket: host.runtime_dir().join("imaged/imaged.sock"),

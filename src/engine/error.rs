@@ -30,6 +30,8 @@ pub enum ErrorKind {
     BadRequest,
     /// The archive is not one, is damaged, or lies about its content.
     BadArchive,
+    /// More than the configured limits allow.
+    TooLarge,
     /// The operation conflicts with the state of the image.
     Conflict,
     /// Not permitted: a read-only store, or a policy.

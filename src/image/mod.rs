@@ -10,6 +10,8 @@ mod digest;
 pub(crate) mod docker_document;
 mod dockerfile;
 pub(crate) mod document;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod go_duration;
 pub mod go_json;
 mod id;

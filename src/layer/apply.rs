@@ -43,8 +43,12 @@ pub(super) struct Tree<'a> {
     occupied: HashSet<Key>,
     /// Whether a name led through a symbolic link.
     has_aliases: bool,
+    /// Whether an entry may have taken the place of another's content.
+    has_replaced: bool,
     /// In the order of the archive.
     directories: Vec<(TreePath, Times)>,
+    /// Bytes of their names.
+    directory_names: usize,
 }
 
 /// A place for a file whose content is to come.
@@ -68,7 +72,9 @@ impl<'a> Tree<'a> {
             names: Names::default(),
             occupied: HashSet::new(),
             has_aliases: false,
+            has_replaced: false,
             directories: Vec::new(),
+            directory_names: 0,
         })
     }
 
@@ -81,10 +87,19 @@ impl<'a> Tree<'a> {
         if !self.names.add(&path) {
             return Err(Error::Duplicate { name: lossy(&entry.name) });
         }
-        if self.names.len() > self.limits.entries as usize {
-            return Err(Error::Limit { what: "entries", limit: self.limits.entries.into() });
-        }
+        self.check_entries()?;
         Ok(Some(path))
+    }
+
+    /// Refuses a layer in whose entries so many users, or groups, occur.
+    pub(super) fn check_owners(&self, count: usize) -> Result<()> {
+        within("owners", count, self.limits.owners)
+    }
+
+    /// An entry costs a name, and so does a directory that is there without one: a single name may
+    /// imply hundreds.
+    fn check_entries(&self) -> Result<()> {
+        within("entries", self.names.len() + self.occupied.len(), self.limits.entries as usize)
     }
 
     /// The whiteout that a name stands for, if it does.
@@ -126,8 +141,7 @@ impl<'a> Tree<'a> {
         if self.has_aliases || self.occupied.remove(&self.names.key(&place.path)) {
             self.pool.wait_for_all()?;
             self.dirs.forget();
-            tree::remove_all(&place.dir, place.path.leaf())
-                .map_err(|error| Error::tree("replacing", place.path.as_bytes(), error))?;
+            self.remove(&place.dir, &place.path)?;
         }
         Ok(place)
     }
@@ -199,7 +213,8 @@ impl<'a> Tree<'a> {
     }
 
     /// Waits for all files, then sets the times of directories, which creating files had changed.
-    pub(super) fn finish(mut self) -> Result<()> {
+    /// Whether an entry may have taken the place of another's content.
+    pub(super) fn finish(mut self) -> Result<bool> {
         self.pool.wait_for_all()?;
         for (path, times) in &self.directories {
             match self.dirs.open(path.as_bytes()) {
@@ -209,7 +224,7 @@ impl<'a> Tree<'a> {
                 Err(error) => return Err(Error::tree("opening", path.as_bytes(), error)),
             }
         }
-        Ok(())
+        Ok(self.has_replaced)
     }
 
     fn directory(&mut self, entry: &Entry, path: TreePath) -> Result<()> {
@@ -220,8 +235,7 @@ impl<'a> Tree<'a> {
             self.dirs.forget();
             // A directory stays and gets new attributes, anything else goes.
             if tree::open_dir(&parent, path.leaf()).is_err() {
-                tree::remove_all(&parent, path.leaf())
-                    .map_err(|error| Error::tree("replacing", name, error))?;
+                self.remove(&parent, &path)?;
             }
         }
         match rustix::fs::mkdirat(&parent, path.leaf(), Mode::RWXU) {
@@ -231,6 +245,8 @@ impl<'a> Tree<'a> {
         let dir = self.open(name)?;
         let meta = Meta::from(entry);
         meta.apply(&dir, self.policy, name)?;
+        self.directory_names += name.len();
+        within("bytes in the names of directories", self.directory_names, self.limits.directories)?;
         self.directories.push((path, meta.times()));
         Ok(())
     }
@@ -278,6 +294,22 @@ impl<'a> Tree<'a> {
         Meta::from(entry).apply_at(&dir, path.leaf(), false, self.policy, path.as_bytes())
     }
 
+    /// Removes what an entry is to replace, and notes if that was more than a mark or an empty file.
+    fn remove(&mut self, dir: &Dir, path: &TreePath) -> Result<()> {
+        let failed = |error| Error::tree("replacing", path.as_bytes(), error);
+        match rustix::fs::statat(dir, path.leaf(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                self.has_replaced |= match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::RegularFile => stat.st_size > 0,
+                    kind => kind == FileType::Directory,
+                };
+                tree::remove_all(dir, path.leaf()).map_err(failed)
+            }
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
     /// Opens the directory a path belongs in, with missing ones created.
     fn place_beside(&mut self, path: TreePath) -> Result<Place> {
         let dir = match self.dirs.open(path.parent()) {
@@ -313,6 +345,7 @@ impl<'a> Tree<'a> {
             let dir = self.open(name)?;
             Meta::implied_directory().apply(&dir, self.policy, name)?;
             self.occupied.insert(self.names.key(&prefix));
+            self.check_entries()?;
         }
         self.open(path.parent())
     }
@@ -359,6 +392,10 @@ impl Names {
     fn ticket(&self, path: &TreePath) -> Ticket {
         self.tickets.get(&self.key(path)).copied().unwrap_or_default()
     }
+}
+
+fn within(what: &'static str, count: usize, limit: usize) -> Result<()> {
+    if count > limit { Err(Error::Limit { what, limit: limit as u64 }) } else { Ok(()) }
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {

@@ -53,7 +53,7 @@ pub fn capture(
     trees: &Trees,
     what: Capture,
     owners: &OwnerMap,
-    into: (&OwnedFd, impl Write),
+    into: (&OwnedFd, impl Write + Send),
     options: &UnpackOptions,
     cancel: &Cancel,
 ) -> Result<Unpacked> {

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 
 use super::compression::{Compression, Peeked};
 use super::gunzip::Gunzip;
+use super::{Error, Expansion};
 
 /// Compressed bytes taken from the input at a time.
 const BUFFER: usize = 128 << 10;
@@ -19,17 +20,38 @@ const ZSTD_WINDOW_LOG: u32 = 27;
 ///
 /// Reads on to the end of its input: further gzip members, zstd frames, xz and bzip2 streams are part
 /// of the content. An input that ends within one of them, or holds anything else, is an error.
+///
+/// What comes out of compressed input is bounded by an [`Expansion`], the default one unless
+/// [another](Self::with_expansion) is given; beyond it reading fails with [`Error::Expansion`].
 pub struct Decoder<R: Read> {
     compression: Compression,
     inner: Inner<R>,
+    expansion: Expansion,
+    unpacked: u64,
 }
 
 enum Inner<R: Read> {
     None(R),
-    Bzip2(Box<bzip2::bufread::MultiBzDecoder<BufReader<R>>>),
-    Gzip(Gunzip<BufReader<R>>),
-    Xz(Box<liblzma::bufread::XzDecoder<BufReader<R>>>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
+    Bzip2(Box<bzip2::bufread::MultiBzDecoder<Input<R>>>),
+    Gzip(Box<Gunzip<Input<R>>>),
+    Xz(Box<liblzma::bufread::XzDecoder<Input<R>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, Input<R>>>),
+}
+
+type Input<R> = BufReader<Counting<R>>;
+
+/// Counts what is read.
+struct Counting<R> {
+    input: R,
+    read: u64,
+}
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.input.read(buf)?;
+        self.read += len as u64;
+        Ok(len)
+    }
 }
 
 impl<R: Read> Decoder<Peeked<R>> {
@@ -49,13 +71,13 @@ impl<R: Read> Decoder<R> {
     /// # Errors
     /// Only for lack of memory.
     pub fn of(compression: Compression, input: R) -> io::Result<Self> {
-        let buffered = |input| BufReader::with_capacity(BUFFER, input);
+        let buffered = |input| BufReader::with_capacity(BUFFER, Counting { input, read: 0 });
         let inner = match compression {
             Compression::None => Inner::None(input),
             Compression::Bzip2 => {
                 Inner::Bzip2(Box::new(bzip2::bufread::MultiBzDecoder::new(buffered(input))))
             }
-            Compression::Gzip => Inner::Gzip(Gunzip::new(buffered(input))),
+            Compression::Gzip => Inner::Gzip(Box::new(Gunzip::new(buffered(input)))),
             Compression::Xz => {
                 let stream = liblzma::stream::Stream::new_stream_decoder(
                     XZ_MEMORY,
@@ -72,7 +94,14 @@ impl<R: Read> Decoder<R> {
                 Inner::Zstd(Box::new(decoder))
             }
         };
-        Ok(Self { compression, inner })
+        Ok(Self { compression, inner, expansion: Expansion::default(), unpacked: 0 })
+    }
+
+    /// The same decoder with another bound on what comes out.
+    #[must_use]
+    pub fn with_expansion(mut self, expansion: Expansion) -> Self {
+        self.expansion = expansion;
+        self
     }
 
     /// What the input is.
@@ -84,22 +113,41 @@ impl<R: Read> Decoder<R> {
     pub fn into_inner(self) -> R {
         match self.inner {
             Inner::None(input) => input,
-            Inner::Bzip2(decoder) => decoder.into_inner().into_inner(),
-            Inner::Gzip(decoder) => decoder.into_inner().into_inner(),
-            Inner::Xz(decoder) => decoder.into_inner().into_inner(),
-            Inner::Zstd(decoder) => decoder.finish().into_inner(),
+            Inner::Bzip2(decoder) => decoder.into_inner().into_inner().input,
+            Inner::Gzip(decoder) => decoder.into_inner().into_inner().input,
+            Inner::Xz(decoder) => decoder.into_inner().into_inner().input,
+            Inner::Zstd(decoder) => decoder.finish().into_inner().input,
         }
+    }
+
+    /// Bytes that went in so far; `None` if nothing is decompressed.
+    fn packed(&self) -> Option<u64> {
+        let input = match &self.inner {
+            Inner::None(_) => return None,
+            Inner::Bzip2(decoder) => decoder.get_ref(),
+            Inner::Gzip(decoder) => decoder.get_ref(),
+            Inner::Xz(decoder) => decoder.get_ref(),
+            Inner::Zstd(decoder) => decoder.get_ref(),
+        };
+        Some(input.get_ref().read)
     }
 }
 
 impl<R: Read> Read for Decoder<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match &mut self.inner {
-            Inner::None(input) => input.read(buf),
-            Inner::Bzip2(decoder) => decoder.read(buf),
-            Inner::Gzip(decoder) => decoder.read(buf),
-            Inner::Xz(decoder) => decoder.read(buf),
-            Inner::Zstd(decoder) => decoder.read(buf),
+        let len = match &mut self.inner {
+            Inner::None(input) => input.read(buf)?,
+            Inner::Bzip2(decoder) => decoder.read(buf)?,
+            Inner::Gzip(decoder) => decoder.read(buf)?,
+            Inner::Xz(decoder) => decoder.read(buf)?,
+            Inner::Zstd(decoder) => decoder.read(buf)?,
+        };
+        self.unpacked += len as u64;
+        match self.packed() {
+            Some(packed) if !self.expansion.allows(self.unpacked, packed) => {
+                Err(Error::Expansion(self.expansion).into())
+            }
+            _ => Ok(len),
         }
     }
 }
@@ -183,6 +231,28 @@ mod tests {
                 [compressed(compression, b"content"), b"garbage garbage".to_vec()].concat();
             assert!(decoded(&packed).is_err(), "{compression:?}");
         }
+    }
+
+    #[test]
+    fn what_comes_out_is_bounded_by_what_went_in() {
+        let expansion = Expansion { free: 1 << 20, ratio: 20 };
+        let read = |bytes: &[u8]| {
+            let mut decoder = Decoder::new(bytes).unwrap().with_expansion(expansion);
+            io::copy(&mut decoder, &mut io::sink())
+        };
+        let noise: Vec<u8> =
+            (0..1_000_000u32).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
+        let free = usize::try_from(expansion.free).unwrap();
+        for compression in PACKED {
+            assert_eq!(read(&compressed(compression, &noise)).unwrap(), 4_000_000);
+            assert_eq!(read(&compressed(compression, &vec![0; free])).unwrap(), expansion.free);
+            let error = read(&compressed(compression, &vec![0; free + 1])).unwrap_err();
+            assert_eq!(
+                Error::from(error).to_string(),
+                "compressed data is more than 20 times as large when unpacked, which is allowed up to 1048576 bytes"
+            );
+        }
+        assert_eq!(read(&vec![0; 2 * free]).unwrap(), 2 * expansion.free);
     }
 
     #[test]

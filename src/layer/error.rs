@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::Expansion;
 use crate::sys::Canceled;
 
 /// Why a layer could not be read, applied or rebuilt.
@@ -61,6 +62,12 @@ pub enum Error {
         /// How much is allowed.
         limit: u64,
     },
+    /// More comes out of a compressed stream than its length justifies.
+    #[error(
+        "compressed data is more than {} times as large when unpacked, which is allowed up to {} bytes",
+        .0.ratio, .0.free
+    )]
+    Expansion(Expansion),
     /// An owner that does not exist in this user namespace.
     #[error(
         "owner {uid}:{gid} of {name:?} is not mapped into this user namespace: \
@@ -124,6 +131,9 @@ pub enum Error {
         /// The attribute.
         attribute: String,
     },
+    /// The threads that were to unpack it could not be kept from reaching other files.
+    #[error("confining the threads that unpack a layer")]
+    Confine(#[source] Arc<io::Error>),
     /// A thread of ours ended early, which is a bug.
     #[error("thread that creates files panicked")]
     Thread,
@@ -133,8 +143,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the layer may be fine, but is more than [`Limits`](super::Limits) allow.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, Self::Limit { .. } | Self::Expansion(_))
+    }
+
     pub(super) fn tree(operation: &'static str, name: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Tree { operation, name: lossy(name), source: Arc::new(source.into()) }
+    }
+
+    pub(super) fn confine(source: io::Error) -> Self {
+        Self::Confine(Arc::new(source))
     }
 
     pub(super) fn write_tar_split(source: io::Error) -> Self {

@@ -16,6 +16,11 @@ impl<R: BufRead> Gunzip<R> {
     pub(super) fn into_inner(self) -> R {
         self.0.into_inner()
     }
+
+    /// The input.
+    pub(super) fn get_ref(&self) -> &R {
+        self.0.get_ref()
+    }
 }
 
 #[cfg(not(feature = "isal"))]
@@ -41,6 +46,11 @@ impl<R: BufRead> Gunzip<R> {
     /// The input, with whatever was not taken from it.
     pub(super) fn into_inner(self) -> R {
         self.input
+    }
+
+    /// The input.
+    pub(super) fn get_ref(&self) -> &R {
+        &self.input
     }
 }
 

@@ -9,7 +9,8 @@
 //!
 //! Everything here blocks. Nothing of the size of a layer is held in memory. Input is hostile: a
 //! layer may be malformed, but it can neither panic us, nor reach a file outside its root, nor make us
-//! keep more than [`Limits`] allows.
+//! keep more than [`Limits`] allows. Where the kernel can, the threads that unpack it are
+//! [confined](crate::sys::confine) to its root.
 //!
 //! This module knows no stores, records or locks; where the root is and who may see it is its
 //! caller's business.
@@ -45,7 +46,7 @@ pub use decode::Decoder;
 pub use entries::{Entry, EntryKind, TarEntry, TarReader, Time};
 pub use error::Error;
 pub use gzip::GzipWriter;
-pub use limits::Limits;
+pub use limits::{Expansion, Limits};
 pub use rebuild::{Rebuilt, rebuild};
 pub use sparse::SparseFile;
 pub use trees::{Node, Stack, Trees, is_dir};

@@ -7,17 +7,18 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use sha2::{Digest as _, Sha256};
 
 use super::tarsplit::Writer;
-use super::{Compression, Decoder, Error, Result};
+use super::{Compression, Decoder, Error, Expansion, Result};
 use crate::sys::Cancel;
 
 /// Bytes handed over at a time.
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// Hashes and counts what is read, until told to stop.
+/// Hashes and counts what is read, until told to stop or there is too much of it.
 pub(super) struct Hashing<'a, R> {
     input: R,
     hash: Sha256,
     size: u64,
+    limit: u64,
     cancel: &'a Cancel,
 }
 
@@ -30,7 +31,13 @@ pub(super) struct Hashed {
 
 impl<'a, R> Hashing<'a, R> {
     pub(super) fn new(input: R, cancel: &'a Cancel) -> Self {
-        Self { input, hash: Sha256::new(), size: 0, cancel }
+        Self { input, hash: Sha256::new(), size: 0, limit: u64::MAX, cancel }
+    }
+
+    /// The same of at most `limit` bytes of a tar.
+    pub(super) fn at_most(mut self, limit: u64) -> Self {
+        self.limit = limit;
+        self
     }
 
     pub(super) fn finish(self) -> Hashed {
@@ -44,6 +51,9 @@ impl<R: Read> Read for Hashing<'_, R> {
         let len = self.input.read(buf)?;
         self.hash.update(buf.get(..len).unwrap_or_default());
         self.size += len as u64;
+        if self.size > self.limit {
+            return Err(Error::Limit { what: "bytes", limit: self.limit }.into());
+        }
         Ok(len)
     }
 }
@@ -51,11 +61,11 @@ impl<R: Read> Read for Hashing<'_, R> {
 /// Decompresses all of `input` into a channel, an empty chunk at its end. Ends early when the receiver
 /// is gone. Gives length and digest of the compressed bytes.
 pub(super) fn decompress<R: Read>(
-    compression: Compression,
+    (compression, expansion): (Compression, Expansion),
     input: Hashing<'_, R>,
     chunks: &SyncSender<io::Result<Vec<u8>>>,
 ) -> Result<Hashed> {
-    let mut decoder = Decoder::of(compression, input)?;
+    let mut decoder = Decoder::of(compression, input)?.with_expansion(expansion);
     loop {
         let mut chunk = vec![0; CHUNK];
         let filled = fill(&mut decoder, &mut chunk).map(|len| {

@@ -1,12 +1,16 @@
 //! From a stream to a tree and a tar-split, in one pass.
 //!
 //! ```text
-//!              own thread            caller's thread                    pool
+//!            layer-decompress           layer-tar                  layer-files
 //! input ─ hash ─ decompress ─→ hash ─ tar ─┬─ checksum ─→ tar-split
 //!                                          └─ names, directories ─→ files, symbolic links
 //! ```
 //!
-//! An uncompressed input is hashed once and read by the caller's thread. All queues are bounded.
+//! An uncompressed input is hashed once and read by the thread of the tar. All queues are bounded.
+//!
+//! All of it happens on threads that end with the layer, and that can open nothing but what is below
+//! its root, if the kernel [lets threads be confined](confine): a mistake in any parser or decompressor
+//! gives nobody more than that.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -24,7 +28,7 @@ use super::tarsplit::Writer;
 use super::whiteout;
 use super::{Compression, Entry, EntryKind, Error, Limits, Result, TarEntry, TarReader};
 use crate::image::{DiffId, Digest};
-use crate::sys::Cancel;
+use crate::sys::{Cancel, confine};
 
 /// Files up to this size are handed to the pool whole, larger ones in chunks of it.
 const CHUNK: usize = 256 << 10;
@@ -80,6 +84,9 @@ pub struct Unpacked {
     pub uids: Vec<u32>,
     /// Groups of entries, whiteouts not counted; sorted.
     pub gids: Vec<u32>,
+    /// Whether an entry may have taken the place of another's content, as can happen behind symbolic
+    /// links. Then only [`rebuild`](super::rebuild()) tells whether the layer can be given out again.
+    pub is_doubtful: bool,
 }
 
 impl UnpackOptions {
@@ -104,7 +111,7 @@ impl UnpackOptions {
 pub fn unpack(
     input: impl Read + Send,
     root: &OwnedFd,
-    tar_split: impl Write,
+    tar_split: impl Write + Send,
     options: &UnpackOptions,
     cancel: &Cancel,
 ) -> Result<Unpacked> {
@@ -116,7 +123,7 @@ pub fn unpack(
 pub(super) fn unpack_tar(
     input: impl Read + Send,
     root: &OwnedFd,
-    tar_split: impl Write,
+    tar_split: impl Write + Send,
     options: &UnpackOptions,
     cancel: &Cancel,
 ) -> Result<Unpacked> {
@@ -124,6 +131,23 @@ pub(super) fn unpack_tar(
 }
 
 fn unpack_as(
+    compression: Compression,
+    input: impl Read + Send,
+    into: (&OwnedFd, impl Write + Send),
+    options: &UnpackOptions,
+    cancel: &Cancel,
+) -> Result<Unpacked> {
+    thread::scope(|scope| {
+        let unpacking = spawn(scope, "layer-tar", || {
+            confine::to_tree(into.0).map_err(Error::confine)?;
+            unpack_confined(compression, input, into, options, cancel)
+        })?;
+        unpacking.join().map_err(|_| Error::Thread)?
+    })
+}
+
+/// On a thread that can do no more than this, and will not be used for anything else.
+fn unpack_confined(
     compression: Compression,
     input: impl Read + Send,
     into: (&OwnedFd, impl Write),
@@ -147,18 +171,20 @@ fn unpack_as(
             gids: BTreeSet::new(),
         };
         let (tar, compressed) = if compression == Compression::None {
-            let tar = layer.read(input, options.limits)?;
+            let tar = layer.read(input.at_most(options.limits.unpacked), options.limits)?;
             (tar.clone(), tar)
         } else {
             let (sender, receiver) = mpsc::sync_channel(CHUNKS_TO_READ);
+            let packing = (compression, options.limits.expansion);
             let decompressing =
-                spawn(scope, "layer-decompress", move || decompress(compression, input, &sender))?;
-            let tar = layer.read(Hashing::new(Chunks::new(receiver), cancel), options.limits)?;
+                spawn(scope, "layer-decompress", move || decompress(packing, input, &sender))?;
+            let tar = Hashing::new(Chunks::new(receiver), cancel).at_most(options.limits.unpacked);
+            let tar = layer.read(tar, options.limits)?;
             let compressed = decompressing.join().map_err(|_| Error::Thread)??;
             (tar, compressed)
         };
         let Layer { tree, split, uids, gids, .. } = layer;
-        tree.finish()?;
+        let is_doubtful = tree.finish()?;
         split.finish()?.flush().map_err(Error::write_tar_split)?;
         Ok(Unpacked {
             compression,
@@ -168,6 +194,7 @@ fn unpack_as(
             diff_size: tar.size,
             uids: uids.into_iter().collect(),
             gids: gids.into_iter().collect(),
+            is_doubtful,
         })
     })
 }
@@ -189,7 +216,7 @@ impl Drop for CloseOnDrop<'_> {
     }
 }
 
-/// The caller's thread.
+/// The thread that reads the tar.
 struct Layer<'a, W: Write> {
     tree: Tree<'a>,
     pool: &'a Pool,
@@ -215,6 +242,7 @@ impl<W: Write> Layer<'_, W> {
         if !path.as_ref().is_some_and(whiteout::is_whiteout) {
             self.uids.insert(entry.uid);
             self.gids.insert(entry.gid);
+            self.tree.check_owners(self.uids.len().max(self.gids.len()))?;
         }
         let Some(path) = path else {
             self.split.entry(&entry.name)?;

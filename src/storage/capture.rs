@@ -40,10 +40,11 @@ impl Store {
         let owners = owners(stored, what)?;
         let roots = self.layer_roots(stored, cancel)?;
         let trees = Trees::new(roots, self.inner.whiteout_files);
-        self.stage_with(|root, tar_split| {
-            let options = self.inner.unpack_options();
+        let options = self.inner.unpack_options();
+        let capture = |root: &OwnedFd, tar_split| {
             layer::capture(&trees, what, &owners, (root, tar_split), &options, cancel)
-        })
+        };
+        self.stage_with(capture, cancel)
     }
 
     /// The content of a layer and of those below it on disk, top first. The records' parents can be

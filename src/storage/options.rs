@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::layer::Limits;
+
 /// Where a store is and how it is written. The configuration that reads `storage.conf` makes it.
 #[derive(Debug, Clone, Default)]
 pub struct StoreOptions {
@@ -21,6 +23,8 @@ pub struct StoreOptions {
     pub sync: SyncMode,
     /// Options of the overlay driver.
     pub overlay: OverlayOptions,
+    /// What is unpacked. The bytes of a layer are also those of all layers that one commit adds.
+    pub limits: Limits,
 }
 
 /// Options of the overlay driver that change what is on disk.

@@ -10,6 +10,7 @@ use super::links::{self, Below};
 use super::staging::StagedLayer;
 use super::{Error, ImageDraft, Snapshot, Store};
 use crate::image::{DiffId, LayerId};
+use crate::layer;
 use crate::sys::Cancel;
 
 /// Which layers images need, which of them are new, and what that rests on. Made without locks, so
@@ -54,6 +55,7 @@ impl Plan {
     ) -> Result<Self, Error> {
         let mut plan = Self { new: Vec::new(), tops: Vec::new(), existing: HashMap::new() };
         let mut used = vec![false; staged.len()];
+        let mut room = Room(store.inner.options.limits.unpacked);
         for image in images {
             let mut parent = None;
             for diff_id in &image.diff_ids {
@@ -61,7 +63,7 @@ impl Plan {
                 if let Some(existing) = existing(snapshot, &id) {
                     plan.existing.insert(id.clone(), existing);
                 } else if plan.new.iter().all(|layer| layer.id != id) {
-                    let at = take(store, staged, &mut used, diff_id, cancel)?;
+                    let at = take(store, (staged, &mut used), diff_id, &mut room, cancel)?;
                     let link = links::new_name(&store.inner.options.graph_root)?;
                     plan.new.push(NewLayer { id: id.clone(), parent, staged: at, link });
                 }
@@ -115,12 +117,25 @@ fn existing(snapshot: &Snapshot, id: &LayerId) -> Option<Existing> {
     Some(Existing { created: layer.record.created, graph_root: layer.graph_root.clone() })
 }
 
+/// Bytes that the layers may have which are still to come. A list of layers is short, and each of
+/// them may be as large as one alone.
+struct Room(u64);
+
+impl Room {
+    fn take(&mut self, store: &Store, layer: &StagedLayer) -> Result<(), Error> {
+        let limit = store.inner.options.limits.unpacked;
+        let left = self.0.checked_sub(layer.info().diff_size);
+        self.0 = left.ok_or(layer::Error::Limit { what: "bytes in all layers", limit })?;
+        Ok(())
+    }
+}
+
 /// Index of a staged layer with this content that is not used yet.
 fn take(
     store: &Store,
-    staged: &mut Vec<StagedLayer>,
-    used: &mut Vec<bool>,
+    (staged, used): (&mut Vec<StagedLayer>, &mut Vec<bool>),
     diff_id: &DiffId,
+    room: &mut Room,
     cancel: &Cancel,
 ) -> Result<usize, Error> {
     let mut original = None;
@@ -128,12 +143,14 @@ fn take(
         if layer.diff_id() == diff_id {
             if !*used {
                 *used = true;
+                room.take(store, layer)?;
                 return Ok(at);
             }
             original = Some(layer);
         }
     }
     let original = original.ok_or_else(|| Error::MissingLayer { diff_id: diff_id.clone() })?;
+    room.take(store, original)?;
     let copy = store.duplicate(original, cancel)?;
     staged.push(copy);
     used.push(true);

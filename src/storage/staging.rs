@@ -1,7 +1,7 @@
 //! Unpacking layers, outside of all locks, into directories that are not part of the store yet.
 
 use std::fs::File;
-use std::io::{PipeWriter, Read};
+use std::io::{self, PipeWriter, Read};
 use std::os::fd::OwnedFd;
 use std::thread;
 
@@ -47,7 +47,7 @@ impl StagedLayer {
     fn tar_split(&self) -> Result<File, Error> {
         let directory = self.files.open()?;
         directory.open_file(STAGED)?.ok_or_else(|| {
-            Error::io("opening", directory.path().join(STAGED))(std::io::ErrorKind::NotFound.into())
+            Error::io("opening", directory.path().join(STAGED))(io::ErrorKind::NotFound.into())
         })
     }
 }
@@ -60,13 +60,17 @@ impl Store {
     /// [`Error::Layer`] for what is wrong with the layer itself, or with writing its files.
     pub fn stage(&self, input: impl Read + Send, cancel: &Cancel) -> Result<StagedLayer, Error> {
         let options = self.inner.unpack_options();
-        self.stage_with(|root, tar_split| layer::unpack(input, root, tar_split, &options, cancel))
+        let unpack = |root: &OwnedFd, tar_split: File| {
+            layer::unpack(input, root, tar_split, &options, cancel)
+        };
+        self.stage_with(unpack, cancel)
     }
 
     /// Stages what `unpack` puts into an empty directory, with the tar-split that it writes.
     pub(super) fn stage_with(
         &self,
         unpack: impl FnOnce(&OwnedFd, File) -> layer::Result<Unpacked>,
+        cancel: &Cancel,
     ) -> Result<StagedLayer, Error> {
         self.inner.check_writable()?;
         let tree = Tree::open(&self.inner.options.graph_root)?;
@@ -78,10 +82,18 @@ impl Store {
             self.inner.durable().then(|| self.inner.early_sync.meanwhile(&tree.overlay));
         let unpacked = unpack(root.fd(), tar_split)?;
         drop(meanwhile);
-        if self.inner.durable() {
-            self.inner.early_sync.begin(&tree.overlay, unpacked.diff_size);
+        let staged = StagedLayer { trees, files, unpacked };
+        if staged.unpacked.is_doubtful {
+            // Other tools take it, and then it can be neither saved nor pushed, nor told from a
+            // damaged one.
+            let rebuilt =
+                layer::rebuild(staged.tar_split()?, &[root.into_fd()], io::sink(), cancel)?;
+            debug_assert_eq!(rebuilt.diff_id, staged.unpacked.diff_id, "each file was compared");
         }
-        Ok(StagedLayer { trees, files, unpacked })
+        if self.inner.durable() {
+            self.inner.early_sync.begin(&tree.overlay, staged.unpacked.diff_size);
+        }
+        Ok(staged)
     }
 
     /// Unpacks a staged layer once more, for an image that has it several times.
@@ -132,7 +144,7 @@ impl Store {
         write: impl FnOnce(PipeWriter) -> Result<Rebuilt, Error> + Send,
         cancel: &Cancel,
     ) -> Result<StagedLayer, Error> {
-        let (reader, writer) = std::io::pipe().map_err(Error::io("opening a pipe for", name))?;
+        let (reader, writer) = io::pipe().map_err(Error::io("opening a pipe for", name))?;
         let (written, copy) = thread::scope(|scope| {
             let writing = thread::Builder::new()
                 .name("layer-copy".into())
@@ -155,6 +167,7 @@ impl super::store::Inner {
         options.user_namespace = self.user_namespace;
         options.whiteouts = if self.whiteout_files { Whiteouts::Files } else { Whiteouts::Native };
         options.ignore_chown_errors = self.options.overlay.ignore_chown_errors;
+        options.limits = self.options.limits;
         options
     }
 

@@ -1,6 +1,7 @@
 //! The kernel, as far as rustix does not already wrap it safely. The only module with `unsafe`.
 
 mod cancel;
+pub mod confine;
 mod exhaustion;
 #[cfg(feature = "isal")]
 #[allow(unsafe_code)]

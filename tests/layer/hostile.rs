@@ -80,6 +80,29 @@ fn names_that_occur_twice() {
     refuse([file("a/b", "x"), file(".wh.a", "")], exists);
 }
 
+/// Layers in which the content of a file is lost before the end: whoever stores one cannot give it
+/// out again, and has to be told.
+#[test]
+fn what_replaces_content_makes_a_layer_doubtful() {
+    for (items, is_doubtful) in [
+        (vec![file("d/e/f", "lost"), symlink("d/e", "x")], true),
+        (vec![file("d/e/f", "lost"), file("d", "x")], true),
+        (vec![dir("d"), file("d/f", "lost"), symlink("l", "d"), file("l/f", "x")], true),
+        (vec![dir("d"), file("d/f", ""), symlink("l", "d"), file("l/f", "x")], false),
+        (vec![dir("d"), file("d/f", "kept"), symlink("l", "d"), file("l/g", "x")], false),
+        (vec![file("d/f", "kept"), dir("d")], false),
+        (vec![file(".wh.f", ""), file("f", "x")], false),
+    ] {
+        let what = format!("{items:?}");
+        let unpack = Unpack::of(&tar(items)[..]);
+        assert_eq!(unpack.result.as_ref().unwrap().is_doubtful, is_doubtful, "{what}");
+    }
+    let twice = || [dir("d"), file("d/f", "same"), symlink("l", "d"), file("l/f", "same")];
+    let unpack = Unpack::of(&tar(twice())[..]);
+    assert!(unpack.result.as_ref().unwrap().is_doubtful);
+    assert!(unpack.rebuild().0 == tar(twice()));
+}
+
 #[test]
 fn kinds_that_layers_do_not_have() {
     for kind in [b'S', b'V', b'M', b'D', b'7', b'X', b'9'] {
@@ -140,6 +163,45 @@ fn too_many_entries() {
     options.limits.entries = 3;
     let unpack = Unpack::with(&tar((0..4).map(|n| dir(format!("{n}"))))[..], &options);
     assert_eq!(unpack.error(), "layer exceeds the limit of 3 entries");
+    // One name can stand for many directories.
+    let unpack = Unpack::with(&tar([file("a/b/c/f", "")])[..], &options);
+    assert_eq!(unpack.error(), "layer exceeds the limit of 3 entries");
+    let unpack = Unpack::with(&tar([file("a/b/f", "")])[..], &options);
+    unpack.result.as_ref().unwrap();
+}
+
+#[test]
+fn what_is_kept_to_the_end_is_bounded() {
+    let mut options = UnpackOptions::default();
+    options.limits.directories = 10;
+    let unpack = Unpack::with(&tar([dir("12345"), dir("678"), dir("9ab")])[..], &options);
+    assert_eq!(unpack.error(), "layer exceeds the limit of 10 bytes in the names of directories");
+    options.limits.owners = 2;
+    let owned = |n: u32| file(format!("{n}"), "").owner(n.into(), 0);
+    let unpack = Unpack::with(&tar((0..2).map(owned))[..], &options);
+    unpack.result.as_ref().unwrap();
+    let unpack = Unpack::with(&tar((0..3).map(owned))[..], &options);
+    assert_eq!(unpack.error(), "layer exceeds the limit of 2 owners");
+}
+
+#[test]
+fn too_many_bytes() {
+    let bytes = tar([file("f", vec![1; 100_000])]);
+    let packed = zstd::encode_all(&bytes[..], 1).unwrap();
+    let mut options = UnpackOptions::default();
+    for input in [&bytes, &packed] {
+        options.limits.unpacked = bytes.len() as u64;
+        Unpack::with(&input[..], &options).result.as_ref().unwrap();
+        options.limits.unpacked -= 1;
+        let error = Unpack::with(&input[..], &options).error();
+        assert_eq!(error, format!("layer exceeds the limit of {} bytes", bytes.len() - 1));
+    }
+    options.limits.expansion.free = 50_000;
+    Unpack::with(&bytes[..], &options).error();
+    options.limits.unpacked = 1 << 20;
+    Unpack::with(&bytes[..], &options).result.as_ref().unwrap();
+    let error = Unpack::with(&packed[..], &options).error();
+    assert!(error.starts_with("compressed data is more than 200 times as large"), "{error}");
 }
 
 #[test]

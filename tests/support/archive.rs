@@ -130,15 +130,19 @@ impl OciArchive {
     /// As [`Self::new`], with changes to the config.
     pub(crate) fn configured(name: &str, layers: &[Layer], edit: impl FnOnce(&mut Value)) -> Self {
         let mut blobs = Vec::new();
+        let mut layer_blobs = Vec::new();
         let mut descriptors = Vec::new();
         for layer in layers {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             encoder.write_all(&layer.tar).unwrap();
             let blob = encoder.finish().unwrap();
             descriptors.push(descriptor("application/vnd.oci.image.layer.v1.tar+gzip", &blob));
-            blobs.push((digest_hex(&blob), blob));
+            layer_blobs.push(digest_hex(&blob));
+            let blob = (digest_hex(&blob), blob);
+            if !blobs.contains(&blob) {
+                blobs.push(blob);
+            }
         }
-        let layer_blobs = blobs.iter().map(|(hex, _)| hex.clone()).collect();
         let mut config = config(layers);
         edit(&mut config);
         let config = config.to_string().into_bytes();

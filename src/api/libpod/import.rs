@@ -65,6 +65,7 @@ pub(crate) struct ImportQuery {
     responses(
         (status = 200, description = "What was stored", body = Import),
         (status = 400, description = "Bad parameter", body = ErrorBody),
+        (status = 413, description = "More than the limits of the server allow", body = ErrorBody),
         (status = 500, description = "Bad change or name, not a tar, damaged, cannot be downloaded, or failure", body = ErrorBody),
         (status = 403, description = "`URL` is a path: not the server's user, or not a Unix socket", body = ErrorBody),
     )

@@ -22,6 +22,7 @@ use crate::engine::LoadOptions;
     request_body(content = Archive, content_type = "application/x-tar", description = "The archive"),
     responses(
         (status = 200, description = "What was stored", body = Load),
+        (status = 413, description = "More than the limits of the server allow", body = ErrorBody),
         (status = 500, description = "Not an archive, damaged, or failure", body = ErrorBody),
     )
 )]

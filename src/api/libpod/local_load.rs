@@ -38,6 +38,7 @@ pub(crate) struct LocalLoadQuery {
         (status = 400, description = "Bad parameter", body = ErrorBody),
         (status = 403, description = "Not the server's user, or not a Unix socket", body = ErrorBody),
         (status = 404, description = "No such file", body = ErrorBody),
+        (status = 413, description = "More than the limits of the server allow", body = ErrorBody),
         (status = 500, description = "Not readable, not an archive, damaged, or failure", body = ErrorBody),
     )
 )]

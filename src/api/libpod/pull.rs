@@ -109,6 +109,7 @@ enum Form {
         (status = 404, description = "The registry has no such image", body = ErrorBody),
         (status = 405, description = "The registry does not do this", body = ErrorBody),
         (status = 429, description = "The registry was asked too often", body = ErrorBody),
+        (status = 413, description = "More than the limits of the server allow", body = ErrorBody),
         (status = 500, description = "No image, no registry, or failure", body = ErrorBody),
         (status = 503, description = "The registry is not available, or the service is stopping", body = ErrorBody),
         (status = 507, description = "No space left", body = ErrorBody),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::{Error, ErrorKind};
 use crate::storage::record::ContainerRecord;
 use crate::sys::{self, Canceled};
-use crate::{container, layer, registry, storage};
+use crate::{archive, container, layer, registry, storage};
 
 /// A failure of the store. By value, for `map_err`.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -17,6 +17,8 @@ pub(super) fn storage(error: storage::Error) -> Error {
         E::ContainerMounted { container } => return in_use_by_mounted(container),
         E::Canceled(_) => ErrorKind::Canceled,
         E::ImageNotKnown { .. } => ErrorKind::NoSuchImage,
+        E::Layer(error) if error.is_limit() => ErrorKind::TooLarge,
+        E::Layer(layer::Error::Confine(_) | layer::Error::Thread) => ErrorKind::Storage,
         E::MissingLayer { .. } | E::Layer(_) => ErrorKind::BadArchive,
         E::UnsupportedDriver { .. } | E::UnsupportedFeature { .. } | E::UnsupportedLayer { .. } => {
             ErrorKind::Unsupported
@@ -32,6 +34,12 @@ pub(super) fn storage(error: storage::Error) -> Error {
 /// A failure to read a file of this machine.
 pub(super) fn reading(error: &(dyn std::error::Error + 'static)) -> Error {
     let kind = if is_exhaustion(error) { ErrorKind::Exhausted } else { ErrorKind::Storage };
+    Error::from_source(kind, error)
+}
+
+/// What is wrong with an archive.
+pub(super) fn archive(error: &archive::Error) -> Error {
+    let kind = if error.is_limit() { ErrorKind::TooLarge } else { ErrorKind::BadArchive };
     Error::from_source(kind, error)
 }
 
@@ -116,8 +124,9 @@ fn in_use_by_mounted(container: &str) -> Error {
 
 /// Whether a layer could not be unpacked because of this machine, not because of what is in it.
 pub(super) fn is_ours(error: &layer::Error) -> bool {
+    use layer::Error as E;
     use rustix::io::Errno;
-    matches!(error, layer::Error::Canceled(_) | layer::Error::WriteTarSplit(_))
+    matches!(error, E::Canceled(_) | E::WriteTarSplit(_) | E::Confine(_) | E::Thread)
         || is_exhaustion(error)
         || system_error(error)
             .is_some_and(|errno| matches!(errno, Errno::IO | Errno::ROFS | Errno::NXIO))

@@ -204,6 +204,7 @@ mod tests {
             diff_size: 1024,
             uids: vec![0],
             gids: vec![0],
+            is_doubtful: false,
         }
     }
 

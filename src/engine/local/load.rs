@@ -38,6 +38,7 @@ fn load_archive(
     let members = match scan(store, input, cancel) {
         Ok(members) => members,
         Err(Failure::Engine(error)) => return Err(error),
+        Err(Failure::Archive(error)) if error.is_limit() => return Err(failure::archive(&error)),
         Err(Failure::Archive(error)) => {
             cancel.check().map_err(failure::canceled)?;
             let text = match &error {
@@ -117,13 +118,13 @@ fn load_directory(
     let platform = Platform::host();
     let gather = |find: &dyn Fn(&Members<StagedLayer>) -> Result<Vec<_>, archive::Error>| {
         let open = |name: &str| directory.open(name);
-        match archive::gather(
-            open,
-            &Limits::default(),
-            |content| stage(store, content, cancel),
-            find,
-        ) {
+        let mut budget = Budget::new(store);
+        let stage = |content: &mut (dyn Read + Send)| budget.stage(content, cancel);
+        match archive::gather(open, &Limits::default(), stage, find) {
             Ok((members, Ok(images))) => Ok(Ok((members, images))),
+            Ok((_, Err(error))) | Err(Failure::Archive(error)) if error.is_limit() => {
+                Err(failure::archive(&error))
+            }
             Ok((_, Err(error))) | Err(Failure::Archive(error)) => {
                 cancel.check().map_err(failure::canceled)?;
                 Ok(Err(error))
@@ -187,18 +188,51 @@ fn scan(
     cancel: &Cancel,
 ) -> Result<Members<StagedLayer>, Failure> {
     let decoder = Decoder::new(input).map_err(|error| archive::Error::Read(error.into()))?;
-    archive::scan(decoder, &Limits::default(), |content| stage(store, content, cancel))
+    let decoder = decoder.with_expansion(store.options().limits.expansion);
+    let mut budget = Budget::new(store);
+    archive::scan(decoder, &Limits::default(), |content| budget.stage(content, cancel))
 }
 
-fn stage(
-    store: &Store,
-    content: impl Read + Send,
-    cancel: &Cancel,
-) -> Result<StagedLayer, StageError<Failure>> {
-    store.stage(content, cancel).map_err(|error| match error {
-        storage::Error::Layer(error) if !failure::is_ours(&error) => StageError::Content(error),
-        error => StageError::Fatal(Failure::Engine(failure::storage(error))),
-    })
+/// What the layers of one archive may come to: together not more than one of them alone.
+struct Budget<'a> {
+    store: &'a Store,
+    layers: usize,
+    bytes: u64,
+}
+
+impl<'a> Budget<'a> {
+    /// Layers of all images of an archive. Each costs two descriptors until the end.
+    const LAYERS: usize = 4096;
+
+    fn new(store: &'a Store) -> Self {
+        Self { store, layers: 0, bytes: 0 }
+    }
+
+    fn stage(
+        &mut self,
+        content: impl Read + Send,
+        cancel: &Cancel,
+    ) -> Result<StagedLayer, StageError<Failure>> {
+        let fatal = |error| StageError::Fatal(Failure::Engine(error));
+        let limit = |what, limit| fatal(failure::archive(&archive::Error::Limit { what, limit }));
+        self.layers += 1;
+        if self.layers > Self::LAYERS {
+            return Err(limit("number of layers", Self::LAYERS as u64));
+        }
+        let staged = self.store.stage(content, cancel).map_err(|error| match error {
+            // Unless it is too large, a layer counts only if an image lists it.
+            storage::Error::Layer(error) if !error.is_limit() && !failure::is_ours(&error) => {
+                StageError::Content(error)
+            }
+            error => fatal(failure::storage(error)),
+        })?;
+        self.bytes = self.bytes.saturating_add(staged.info().diff_size);
+        let allowed = self.store.options().limits.unpacked;
+        if self.bytes > allowed {
+            return Err(limit("size of all layers", allowed));
+        }
+        Ok(staged)
+    }
 }
 
 /// The images the members make up, in the first format that fits. As with Podman, an archive that
@@ -218,12 +252,12 @@ fn images(
     let oci_archive = Source::oci_archive(path);
     let one = archive::oci_image(members, &platform);
     let several = matches!(one, Err(archive::Error::NotOneImage));
-    let one = one.map_err(|error| chain(&error));
+    let one = fits(one)?;
     let mut oci = match one.and_then(|image| allowed(&oci_archive, vec![image])) {
         Ok(images) => return Ok(images),
         Err(text) => text,
     };
-    let docker = archive::docker_images(members).map_err(|error| chain(&error));
+    let docker = fits(archive::docker_images(members))?;
     let docker = docker.and_then(|images| {
         // Nothing but the text depends on the name.
         let name = images.iter().find_map(|image| image.names.first()).map(ToString::to_string);
@@ -234,7 +268,7 @@ fn images(
         Err(text) => text,
     };
     if several {
-        let images = archive::oci_images(members, &platform).map_err(|error| chain(&error));
+        let images = fits(archive::oci_images(members, &platform))?;
         match images.and_then(|images| allowed(&oci_archive, images)) {
             Ok(images) => return Ok(images),
             Err(text) => oci = text,
@@ -245,7 +279,7 @@ fn images(
         Err(archive::Error::MissingBlob(name)) if DIRECTORY.contains(&name.as_str()) => {
             return Err(no_archive(&oci, &docker));
         }
-        Err(error) => Err(chain(&error)),
+        Err(error) => fits(Err(error))?,
     };
     directory.map_err(|dir| no_format(NO_LAYOUT, &oci, &docker, &dir))
 }
@@ -278,7 +312,15 @@ fn no_format(oci: &str, oci_archive: &str, docker_archive: &str, dir: &str) -> E
 }
 
 fn chain(error: &archive::Error) -> String {
-    Error::from_source(ErrorKind::BadArchive, error).to_string()
+    failure::archive(error).to_string()
+}
+
+/// Why a format does not fit. What is too large is so in any format.
+fn fits<T>(found: Result<T, archive::Error>) -> Result<Result<T, String>> {
+    match found {
+        Err(error) if error.is_limit() => Err(failure::archive(&error)),
+        other => Ok(other.map_err(|error| chain(&error))),
+    }
 }
 
 /// What the caller is told about an image: its names, or its ID.

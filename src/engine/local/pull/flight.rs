@@ -122,6 +122,12 @@ impl Flight {
         matches!(self.status.borrow().phase, Phase::Landed)
     }
 
+    /// Bytes of the unpacked layer, as long as it is there and nobody commits it.
+    pub(super) fn unpacked(&self) -> u64 {
+        let landed = self.landed.try_lock().ok();
+        landed.and_then(|layer| Some(layer.as_ref()?.info().diff_size)).unwrap_or_default()
+    }
+
     /// Makes an offer, and waits until the layer is there or the offer leads no further. Cancel-safe.
     pub(super) async fn land(&self, offer: Offer, progress: &PullProgress) -> Result<()> {
         let number = self.offered.fetch_add(1, Ordering::Relaxed) + 1;

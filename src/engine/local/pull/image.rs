@@ -217,11 +217,21 @@ impl Copy<'_> {
         // In the order of the manifest, most important for registries that are slow.
         let landing = flights.iter().map(|flight| {
             let offer = Offer { repository: Arc::clone(repository), retry: self.retry };
-            flight.land(offer, self.progress).boxed()
+            let land =
+                async { flight.land(offer, self.progress).await.map(|()| flight.unpacked()) };
+            land.boxed()
         });
         let landed = stream::iter(landing.collect::<Vec<_>>()).buffer_unordered(PARALLEL);
-        match landed.try_collect::<Vec<()>>().await {
+        let limit = self.engine.shared.store.options().limits.unpacked;
+        let total = landed.try_fold(0u64, async |total, unpacked| {
+            Some(total.saturating_add(unpacked)).filter(|total| *total <= limit).ok_or_else(|| {
+                let text = format!("the layers have more than {limit} bytes when unpacked");
+                Error::new(ErrorKind::TooLarge, text)
+            })
+        });
+        match total.await {
             Ok(_) => Ok(flights),
+            Err(error) if error.kind() == ErrorKind::TooLarge => Err(error),
             Err(error) => {
                 // Not when what came is wrong; nor when the caller leaves, since then this future
                 // is dropped, and all of it with it.
