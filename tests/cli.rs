@@ -37,6 +37,8 @@ fn help_explains_every_flag() {
         (&serve, "--listen <ADDRESS>", "IMAGED_LISTEN"),
         (&serve, "--socket-mode <MODE>", "IMAGED_SOCKET_MODE"),
         (&serve, "--idle-timeout <SECONDS>", "IMAGED_IDLE_TIMEOUT"),
+        (&serve, "--connections <NUMBER>", "IMAGED_CONNECTIONS"),
+        (&serve, "--stall-timeout <SECONDS>", "IMAGED_STALL_TIMEOUT"),
         (&serve, "--sync <HOW>", "IMAGED_SYNC"),
         (&serve, "--events-log <PATH|none>", "IMAGED_EVENTS_LOG"),
         (&serve, "--allow-unauthenticated-tcp", "IMAGED_ALLOW_UNAUTHENTICATED_TCP"),
