@@ -1,0 +1,13 @@
+//! The daemon among clients that stall, leave or come in crowds, beside others that write the same
+//! store, and for a long time.
+//!
+//! `IMAGED_SOAK` makes it long. Needs root, Podman, Buildah, Skopeo, `containers-storage` and
+//! `docker-registry`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "shown when a test fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod left;
+mod process;
