@@ -11,3 +11,5 @@ mod support;
 
 mod left;
 mod process;
+mod raw;
+mod slow_clients;
