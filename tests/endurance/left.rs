@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::{Process, Times};
+use crate::process::Process;
 use crate::support::check::{assert_sound, check};
 use crate::support::http::{PREFIX, escape};
 use crate::support::server::PATIENCE;

@@ -9,7 +9,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod crowd;
+mod growth;
 mod left;
+mod mix;
 mod process;
 mod raw;
 mod slow_clients;
