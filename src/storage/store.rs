@@ -14,6 +14,7 @@ use super::record::{ContainerRecord, ImageRecord, LayerRecord, Record};
 use super::records::Loaded;
 use super::recover;
 use super::snapshot::{Snapshot, StoredImage, StoredLayer};
+use super::write_back::WriteBack;
 use crate::sys::Cancel;
 
 /// How often something is tried that has to repair the store each time.
@@ -40,6 +41,7 @@ pub(super) struct Inner {
     pub(super) whiteout_files: bool,
     /// We are not root of the whole system.
     pub(super) user_namespace: bool,
+    pub(super) write_back: WriteBack,
     pub(super) early_sync: EarlySync,
     /// A commit of ours has failed half way, and what it left has not been recovered yet.
     pub(super) unfinished: AtomicBool,
@@ -128,6 +130,7 @@ impl Store {
 
 impl Inner {
     fn new(options: StoreOptions, access: Access, whiteout_files: bool) -> Result<Self, Error> {
+        let write_back = WriteBack::default();
         Ok(Self {
             primary: Location::primary(&options, access),
             runtime: Runtime::new(&options, access),
@@ -141,7 +144,8 @@ impl Inner {
             whiteout_files,
             user_namespace: crate::sys::namespace::in_user_namespace()
                 .map_err(Error::io("examining", "/proc/self/uid_map"))?,
-            early_sync: EarlySync::default(),
+            early_sync: EarlySync::new(write_back.clone()),
+            write_back,
             unfinished: AtomicBool::new(false),
             cache: Mutex::default(),
             options,

@@ -14,6 +14,7 @@ use super::records::{Edit, Loaded};
 use super::store::{AdditionalLocks, Current, Inner, REPAIR_ROUNDS, Records};
 use super::trash::{Intent, Trash};
 use super::usage::{self, Usage};
+use super::write_back::Quiet;
 use super::{Error, Snapshot, Store, mounts, names, recover};
 use crate::image::{ImageId, LayerId};
 use crate::sys::Cancel;
@@ -26,6 +27,7 @@ pub(super) struct Locks {
     _additional: Vec<AdditionalLocks>,
     pub(super) images: ImagesWrite,
     pub(super) layers: LayersWrite,
+    _quiet: Quiet,
 }
 
 /// Containers are locked alone only by those who remove some.
@@ -89,6 +91,7 @@ impl Store {
         inner.finish_commits(cancel)?;
         let tree = Tree::open(&inner.options.graph_root)?;
         for _ in 0..REPAIR_ROUNDS {
+            let quiet = inner.write_back.quiet(cancel)?;
             let layers = inner.primary.layers.lock.write(cancel)?;
             let additional = inner.lock_additional_layers(cancel)?;
             let images = inner.primary.images.lock.write(&layers, cancel)?;
@@ -106,7 +109,8 @@ impl Store {
                     (ContainersLock::Write(held), current)
                 }
             };
-            let locks = Locks { containers, _additional: additional, images, layers };
+            let locks =
+                Locks { containers, _additional: additional, images, layers, _quiet: quiet };
             if let Some(current) = current {
                 return Ok(Transaction {
                     locks,
@@ -258,10 +262,7 @@ impl Transaction<'_> {
             return Ok(());
         }
         match self.change() {
-            Ok((records, containers)) => {
-                self.finish(records, containers);
-                Ok(())
-            }
+            Ok((records, containers)) => self.finish(records, containers),
             Err(error) => {
                 // Whether or not the images are gone: recovery looks at what is needed.
                 self.trash.leave();
@@ -286,6 +287,10 @@ impl Transaction<'_> {
         let items = self.copy_items()?;
         let containers = self.save_containers()?;
         let images = self.save_images(items.as_ref())?;
+        if self.removes() && self.inner.durable() {
+            // The images have to be gone before anything of them is.
+            self.inner.primary.images.sync()?;
+        }
         for image in &self.removed_images {
             self.trash.take_image(&self.tree, image)?;
         }
@@ -312,24 +317,39 @@ impl Transaction<'_> {
         }
     }
 
-    /// Writes the images' records and moves their data items into place.
+    /// Whether anything goes besides names.
+    fn removes(&self) -> bool {
+        !self.removed_images.is_empty() || !self.removed_layers.is_empty()
+    }
+
+    /// Writes the images' records and moves their data items into place. That they were replaced is
+    /// not synced yet.
     pub(super) fn save_images(&self, items: Option<&Items>) -> Result<Loaded<Images>, Error> {
         let durable = self.inner.durable();
         self.inner.primary.images.save_after(
             &self.locks.images,
             &self.current.primary.images,
             self.images.clone(),
-            durable,
+            false,
             || items.map_or(Ok(()), |items| items.publish(&self.tree, durable)),
         )
     }
 
-    /// Releases the locks, and only then makes the new snapshot and deletes what is in the trash.
-    pub(super) fn finish(self, primary: Records, containers: Loaded<Containers>) {
+    /// Releases the locks, and only then makes the new snapshot, waits until the images' records are
+    /// on disk, and deletes what is in the trash.
+    pub(super) fn finish(
+        self,
+        primary: Records,
+        containers: Loaded<Containers>,
+    ) -> Result<(), Error> {
+        let is_synced = self.removes() || !self.inner.durable();
         let Self { locks, inner, current, trash, .. } = self;
         drop(locks);
         inner.remember(inner.current(primary, containers, current.additional));
+        // What these records are about was synced before them, so others may see them already.
+        let synced = if is_synced { Ok(()) } else { inner.primary.images.sync() };
         drop(trash);
+        synced
     }
 
     /// An image in any store.

@@ -12,6 +12,8 @@ mod support;
 mod crowd;
 mod growth;
 mod left;
+mod locks;
+mod memory_disk;
 mod mix;
 mod process;
 mod raw;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// A process, by its ID.
@@ -58,19 +59,30 @@ impl Process {
         let times = tasks.filter_map(|task| {
             let task = task.unwrap();
             // A thread may end meanwhile.
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            let mut numbers = text.split_whitespace().map(|it| it.parse().unwrap());
-            let mut next = || Duration::from_nanos(numbers.next().unwrap());
-            let times = Times { running: next(), delayed: next() };
+            let times = Times::read(&task.path())?;
             Some((task.file_name().to_str().unwrap().parse().unwrap(), times))
         });
         Threads(times.collect())
+    }
+
+    /// The processor time of one of its threads so far.
+    pub(crate) fn thread(self, thread: u32) -> Times {
+        Times::read(Path::new(&format!("/proc/{}/task/{thread}", self.0))).unwrap()
     }
 
     fn status(self, key: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Times {
+    fn read(task: &Path) -> Option<Self> {
+        let text = fs::read_to_string(task.join("schedstat")).ok()?;
+        let mut numbers = text.split_whitespace().map(|it| it.parse().unwrap());
+        let mut next = || Duration::from_nanos(numbers.next().unwrap());
+        Some(Self { running: next(), delayed: next() })
     }
 }
 
