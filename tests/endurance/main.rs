@@ -18,3 +18,4 @@ mod mix;
 mod process;
 mod raw;
 mod slow_clients;
+mod writers;
