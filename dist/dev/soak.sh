@@ -13,7 +13,7 @@ IMAGED_FIGURES=${IMAGED_FIGURES:-$PWD/target/figures.tsv}
 export IMAGED_SOAK IMAGED_FIGURES
 rm -f "$IMAGED_FIGURES"
 failed=
-for suite in ${IMAGED_SOAK_SUITES:-faults}; do
+for suite in ${IMAGED_SOAK_SUITES:-faults endurance}; do
     say "$suite"
     # shellcheck disable=SC2086 # a list of words
     cargo test --locked $features --test "$suite" -- --nocapture || failed="$failed $suite"
