@@ -102,7 +102,9 @@ impl Mix {
         let server = Server::start_with(&store, arguments);
         let client = server.client();
         let base = Layer::random(1, "base", 40, 10_000);
-        client.load_bytes(DockerArchive::new(&[KEPT], &[base.clone()]).build()).expect(200);
+        client
+            .load_bytes(DockerArchive::new(&[KEPT], std::slice::from_ref(&base)).build())
+            .expect(200);
         let registry = Registry::plain();
         let names: Vec<String> = (0..SLOTS).map(|slot| format!("pulled:{slot}")).collect();
         registry.push(&names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -162,7 +162,7 @@ fn heads_without_an_end_are_bounded() {
     let mut heads = Vec::new();
     for _ in 0..HEADS {
         let mut head = Raw::connect(&server);
-        head.push(endless[..100 << 10].as_bytes(), Duration::from_secs(60));
+        head.push(&endless.as_bytes()[..100 << 10], Duration::from_secs(60));
         heads.push(head);
     }
     longest_list(&server);

@@ -85,7 +85,7 @@ impl Scene {
     }
 
     fn load(&self, name: &str) -> Vec<String> {
-        let archive = if name.len() % 2 == 0 {
+        let archive = if name.len().is_multiple_of(2) {
             DockerArchive::new(&[name], &self.layers(name)).build()
         } else {
             OciArchive::new(name, &self.layers(name)).build()
@@ -187,7 +187,7 @@ fn nothing_is_lost_when_all_tools_write_for_long() {
     // Podman's database must exist before several Podmans race to create it.
     store.podman(["ps"]);
     let seed = Layer::random(12, "seed", 20, 3000);
-    client.load_bytes(DockerArchive::new(&[SEED], &[seed.clone()]).build()).expect(200);
+    client.load_bytes(DockerArchive::new(&[SEED], std::slice::from_ref(&seed)).build()).expect(200);
     let base = Layer::random(11, "base", 120, 3000);
     let scene = Scene { store, _server: server, client, base, until: Instant::now() + time };
     let scene = &scene;
