@@ -18,4 +18,5 @@ mod mix;
 mod process;
 mod raw;
 mod slow_clients;
+mod tools;
 mod writers;

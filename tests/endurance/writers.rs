@@ -10,13 +10,11 @@ use crate::support::check::assert_sound;
 use crate::support::http::escape;
 use crate::support::soak::{figure, soaking};
 use crate::support::store::strings;
-use crate::support::tool::{output, run, run_racing};
 use crate::support::{Client, DockerArchive, Layer, OciArchive, Server, Store};
+use crate::tools;
 
 /// Images of each writer that are there at a time. For each new one the oldest goes.
 const KEPT: usize = 3;
-/// A command that takes longer waits for a lock that nobody will give up.
-const DEADLOCK: &str = "300";
 
 const SEED: &str = "localhost/seed:1";
 
@@ -98,13 +96,19 @@ impl Scene {
         self.client.delete(&format!("/images/{}", escape(name))).expect(200);
     }
 
-    fn podman<const N: usize>(&self, args: [&str; N]) -> Command {
-        limited(&self.store.podman_command(args))
+    /// Runs a tool as often as others get in its way.
+    #[track_caller]
+    fn run(&self, mut command: Command) -> String {
+        tools::run(&self.store, &mut command)
+    }
+
+    fn podman<const N: usize>(&self, args: [&str; N]) -> String {
+        self.run(self.store.podman_command(args))
     }
 
     fn load_with_podman(&self, name: &str) -> Vec<String> {
         let file = self.file(name);
-        run_racing(&mut self.podman(["load", "--quiet", "--input", &file]));
+        self.podman(["load", "--quiet", "--input", &file]);
         fs::remove_file(file).unwrap();
         self.diff_ids(name)
     }
@@ -112,14 +116,17 @@ impl Scene {
     fn copy_with_skopeo(&self, name: &str) -> Vec<String> {
         let file = self.file(name);
         let (from, to) = (format!("docker-archive:{file}"), self.store.reference(name));
-        run_racing(&mut limited(&self.store.skopeo_command(["copy", "--quiet", &from, &to])));
+        self.run(self.store.skopeo_command(["copy", "--quiet", &from, &to]));
         fs::remove_file(file).unwrap();
         self.diff_ids(name)
     }
 
     fn commit_with_buildah(&self, name: &str) -> Vec<String> {
-        let buildah =
-            |args: &[&str]| run_racing(limited(&self.store.buildah_command([])).args(args));
+        let buildah = |args: &[&str]| {
+            let mut command = self.store.buildah_command([]);
+            command.args(args);
+            self.run(command)
+        };
         let container = buildah(&["from", SEED]);
         let root = buildah(&["mount", &container]);
         fs::write(format!("{root}/built"), name).unwrap();
@@ -131,10 +138,9 @@ impl Scene {
 
     /// A container comes and goes.
     fn create_with_containers_storage(&self) {
-        let made =
-            run_racing(&mut limited(&self.store.storage_command(["create-container", SEED])));
+        let made = self.run(self.store.storage_command(["create-container", SEED]));
         let id = made.lines().next().unwrap().trim();
-        run_racing(&mut limited(&self.store.storage_command(["delete-container", id])));
+        self.run(self.store.storage_command(["delete-container", id]));
     }
 
     /// Everybody reads. What goes between two looks of a tool may be missed by it, but not by us.
@@ -142,14 +148,12 @@ impl Scene {
         let found = self.client.get("/images/json").expect(200).text();
         assert!(found.contains(SEED), "{found}");
         let mut command = match round % 3 {
-            0 => self.podman(["images", "--quiet"]),
-            1 => self.podman(["image", "inspect", SEED]),
-            _ => limited(&self.store.storage_command(["layers"])),
+            0 => self.store.podman_command(["images", "--quiet"]),
+            1 => self.store.podman_command(["image", "inspect", SEED]),
+            _ => self.store.storage_command(["layers"]),
         };
-        let output = output(&mut command);
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            let gone = ["not known", "no such file or directory"];
+        if let Err(error) = tools::try_run(&self.store, &mut command) {
+            let gone = ["not known", "no such file or directory", tools::BLOCKED];
             assert!(gone.iter().any(|text| error.contains(text)), "{command:?}: {error}");
         }
     }
@@ -158,24 +162,10 @@ impl Scene {
         let query = format!("repo=localhost/{who}&tag={round}");
         self.client.post(&format!("/images/{SEED}/tag?{query}")).expect(201);
         let name = format!("localhost/{who}:{round}");
-        run(&mut self.podman(["tag", &name, &format!("{name}-too")]));
-        run(&mut self.podman(["untag", SEED, &name]));
+        self.podman(["tag", &name, &format!("{name}-too")]);
+        self.podman(["untag", SEED, &name]);
         self.client.post(&format!("/images/{SEED}/untag?{query}-too")).expect(201);
     }
-}
-
-/// The same command, killed when it takes so long that it can only wait for ever.
-fn limited(command: &Command) -> Command {
-    let mut limited = Command::new("timeout");
-    limited.args(["--signal=KILL", DEADLOCK]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
-        };
-    }
-    limited.current_dir(command.get_current_dir().unwrap());
-    limited
 }
 
 #[test]
@@ -198,7 +188,7 @@ fn nothing_is_lost_when_all_tools_write_for_long() {
         (
             "imaged and podman",
             Box::new(|| {
-                let remove = |name: &str| drop(run_racing(&mut scene.podman(["rmi", name])));
+                let remove = |name: &str| drop(scene.podman(["rmi", name]));
                 scene.write("shared", |it| scene.load(it), remove)
             }),
         ),
