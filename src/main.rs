@@ -159,6 +159,8 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         settings.user = Some(rustix::process::geteuid().as_raw());
         let mut options = server::Options::default();
         options.idle_timeout = serve.idle_timeout;
+        options.stall_timeout = serve.stall_timeout;
+        options.connections = usize::try_from(serve.connections)?;
         let api = Api::new(Arc::new(engine), settings);
         server::serve(listeners, api, options, shutdown).await;
         // The connections are gone, and with them the wish for what was under way.

@@ -40,6 +40,8 @@ fn help_explains_every_flag() {
         (&serve, "--listen <ADDRESS>", "IMAGED_LISTEN"),
         (&serve, "--socket-mode <MODE>", "IMAGED_SOCKET_MODE"),
         (&serve, "--idle-timeout <SECONDS>", "IMAGED_IDLE_TIMEOUT"),
+        (&serve, "--connections <NUMBER>", "IMAGED_CONNECTIONS"),
+        (&serve, "--stall-timeout <SECONDS>", "IMAGED_STALL_TIMEOUT"),
         (&serve, "--sync <HOW>", "IMAGED_SYNC"),
         (&serve, "--download-limit <SIZE>", "IMAGED_DOWNLOAD_LIMIT"),
         (&serve, "--unpacked-limit <SIZE>", "IMAGED_UNPACKED_LIMIT"),

@@ -14,7 +14,7 @@ IMAGED_FIGURES=${IMAGED_FIGURES:-$PWD/target/figures.tsv}
 export IMAGED_SOAK IMAGED_FIGURES
 rm -f "$IMAGED_FIGURES"
 failed=
-for suite in ${IMAGED_SOAK_SUITES:-faults disks hostile fuzz}; do
+for suite in ${IMAGED_SOAK_SUITES:-faults disks hostile endurance fuzz}; do
     say "$suite"
     if [ "$suite" = fuzz ]; then
         dist/dev/fuzz.sh "${IMAGED_FUZZ_SECONDS:-600}" || failed="$failed $suite"

@@ -123,6 +123,18 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SECONDS", env = "IMAGED_IDLE_TIMEOUT", default_value_t = 0)]
     pub idle_timeout: u64,
 
+    /// Connections served at the same time; when there are more, those without a request are closed
+    /// for them
+    #[arg(long, value_name = "NUMBER", env = "IMAGED_CONNECTIONS", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+
+    /// Break off a request whose client sends nothing more of its body, or reads nothing more of
+    /// the answer, for this many seconds; 0: never. The time that this program and others take does
+    /// not count
+    #[arg(long, value_name = "SECONDS", env = "IMAGED_STALL_TIMEOUT", default_value_t = 120)]
+    pub stall_timeout: u64,
+
     /// Before a layer counts as complete, write its file system back to disk, or do not
     /// [default: as storage.conf says, else filesystem]
     #[arg(long, value_name = "HOW", env = "IMAGED_SYNC")]
@@ -290,6 +302,8 @@ mod tests {
             "--listen=tcp://127.0.0.1:1",
             "--socket-mode=660",
             "--idle-timeout=5",
+            "--connections=7",
+            "--stall-timeout=9",
             "--sync=none",
             "--download-limit=10m",
             "--unpacked-limit=20g",
@@ -312,6 +326,7 @@ mod tests {
         assert_eq!(serve.listen, ["unix:///s", "tcp://127.0.0.1:1"]);
         assert_eq!(serve.socket_mode, 0o660);
         assert_eq!(serve.idle_timeout, 5);
+        assert_eq!((serve.connections, serve.stall_timeout), (7, 9));
         assert_eq!(serve.sync, Some(SyncArg::None));
         assert_eq!(serve.download_limit, 10 << 20);
         let limits = LimitArgs {
@@ -369,6 +384,7 @@ mod tests {
             &["imaged", "serve", "extra"],
             &["imaged", "serve", "--sync=sometimes"],
             &["imaged", "serve", "--idle-timeout=soon"],
+            &["imaged", "serve", "--connections=0"],
         ] {
             assert!(Args::read(words).is_err(), "{words:?}");
         }

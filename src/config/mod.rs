@@ -78,6 +78,10 @@ pub struct ServeConfig {
     pub socket_mode: u32,
     /// Exit after this time without a connection. `None`: never.
     pub idle_timeout: Option<Duration>,
+    /// Connections served at the same time.
+    pub connections: u32,
+    /// How long a client may keep a body from moving. `None`: for ever.
+    pub stall_timeout: Option<Duration>,
 }
 
 /// Why the configuration cannot be used.
@@ -186,9 +190,15 @@ impl Config {
                 listen,
                 default_socket: host.runtime_dir().join("imaged/imaged.sock"),
                 socket_mode: serve.socket_mode,
-                idle_timeout: (serve.idle_timeout > 0)
-                    .then(|| Duration::from_secs(serve.idle_timeout)),
+                idle_timeout: unless_zero(serve.idle_timeout),
+                connections: serve.connections,
+                stall_timeout: unless_zero(serve.stall_timeout),
             },
         })
     }
+}
+
+/// Zero seconds mean: never.
+fn unless_zero(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }

@@ -27,9 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
 use super::listen::Stream;
+use super::resting::Turns;
+use super::stall::{Arriving, Stall};
 
-/// The largest head of a request, in bytes. An export of many images has a long query.
-const HEAD_MAX: usize = 128 << 10;
+/// The largest head of a request, in bytes, and the most that is read ahead of a body or written
+/// ahead of a client. An export of many images has a long query.
+const BUFFER_MAX: usize = 128 << 10;
 /// How often a peer that will send no more is asked whether it still reads.
 const HALF_CLOSED_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -39,6 +42,10 @@ pub(super) struct Connection<S> {
     pub(super) service: S,
     /// How long the head of the next request may take.
     pub(super) request_timeout: Duration,
+    /// How long its peer may keep a body in either direction from moving. `None`: for ever.
+    pub(super) stall_timeout: Option<Duration>,
+    /// Tells others when it rests.
+    pub(super) turns: Turns,
     /// Cancelled when the service stops: the request under way is the last.
     pub(super) stop: CancellationToken,
 }
@@ -54,41 +61,53 @@ where
             // Whoever answers may want to know whom. A peer without credentials is nobody.
             let peer = stream.peer_cred().ok();
             let (read, write) = stream.into_split();
-            drive(Io { read: Arc::new(read), write }, peer, connection).await;
+            drive(read, write, peer, connection).await;
         }
         Stream::Tcp(stream) => {
             let (read, write) = stream.into_split();
-            drive(Io { read: Arc::new(read), write }, None, connection).await;
+            drive(read, write, None, connection).await;
         }
     }
 }
 
-async fn drive<R, W, S>(io: Io<R, W>, peer: Option<UCred>, connection: Connection<S>)
+async fn drive<R, W, S>(read: R, write: W, peer: Option<UCred>, connection: Connection<S>)
 where
     R: ReadHalf,
     W: AsyncWrite + Unpin,
     S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let Connection { service, request_timeout, stop } = connection;
-    let socket = Arc::clone(&io.read);
+    let Connection { service, request_timeout, stall_timeout, turns, stop } = connection;
+    let socket = Arc::new(read);
+    let unread = Stall::new(stall_timeout, "read nothing more of the answer");
+    let io = Io { read: Arc::clone(&socket), write, unread };
+    let requests = turns.clone();
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(request_timeout)
-        .max_header_size(HEAD_MAX)
+        .max_buf_size(BUFFER_MAX)
         .half_close(R::TELLS_HALF_CLOSED)
         .serve_connection(
             TokioIo::new(io),
             service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let mut request = request.map(Body::new);
+                let under_way = requests.request();
+                let mut request = request.map(|body| Body::new(Arriving::new(body, stall_timeout)));
                 if let Some(peer) = peer {
                     request.extensions_mut().insert(peer);
                 }
-                service.clone().oneshot(request)
+                let answer = service.clone().oneshot(request);
+                async move { answer.await.map(|response| under_way.with(response)) }
             }),
         );
     let mut http = pin!(http);
     let mut gone = pin!(peer_gone(&*socket));
+    let last = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = turns.leave() => {}
+        }
+    };
+    let mut last = pin!(last);
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -100,7 +119,7 @@ where
                 return;
             }
             () = gone.as_mut() => return,
-            () = stop.cancelled(), if !stopping => {
+            () = last.as_mut(), if !stopping => {
                 http.as_mut().graceful_shutdown();
                 stopping = true;
             }
@@ -183,10 +202,11 @@ macro_rules! read_half {
 read_half!(unix::OwnedReadHalf, UnixStream, true);
 read_half!(tcp::OwnedReadHalf, TcpStream, false);
 
-/// A socket whose reading half others may look at.
+/// A socket whose reading half others may look at, and whose peer has to read what is written.
 struct Io<R, W> {
     read: Arc<R>,
     write: W,
+    unread: Stall,
 }
 
 impl<R: ReadHalf, W: Unpin> AsyncRead for Io<R, W> {
@@ -211,7 +231,9 @@ impl<R, W: AsyncWrite + Unpin> AsyncWrite for Io<R, W> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.write).poll_write(cx, buf)
+        let this = &mut *self;
+        let written = Pin::new(&mut this.write).poll_write(cx, buf);
+        this.unread.watch(cx, written).map(io::Result::flatten)
     }
 
     fn poll_write_vectored(
@@ -219,7 +241,9 @@ impl<R, W: AsyncWrite + Unpin> AsyncWrite for Io<R, W> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.write).poll_write_vectored(cx, bufs)
+        let this = &mut *self;
+        let written = Pin::new(&mut this.write).poll_write_vectored(cx, bufs);
+        this.unread.watch(cx, written).map(io::Result::flatten)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! A connection is one task. It ends when the peer is gone, at once and whatever the handler is
 //! waiting for: then the handler's future and the bodies are dropped, which is how work is
-//! cancelled in this program. When the daemon stops, it stops accepting, lets requests under way
+//! cancelled in this program. It ends the same way when the peer keeps a body from moving for too
+//! long, and when it rests while others wait for its place. When the daemon stops, it stops accepting, lets requests under way
 //! finish for a grace period, and then drops them the same way.
 //!
 //! There is no TLS, no authentication and no HTTP/2 here. Which TCP addresses may be listened on
@@ -10,8 +11,10 @@
 
 mod connection;
 mod listen;
+mod resting;
 mod serve;
 mod shutdown;
+mod stall;
 mod unix;
 
 #[cfg(test)]
@@ -37,7 +40,11 @@ pub struct Options {
     pub grace: Duration,
     /// How long a connection may take to deliver the head of its next request.
     pub request_timeout: Duration,
-    /// Connections served at the same time. More wait in the kernel's queue.
+    /// How long a client may send nothing of a body that is wanted, or read nothing of an answer
+    /// that is there. `None`: for ever.
+    pub stall_timeout: Option<Duration>,
+    /// Connections served at the same time. When there are more, those without a request are
+    /// closed for them; without such they wait in the kernel's queue.
     pub connections: usize,
 }
 
@@ -47,6 +54,7 @@ impl Default for Options {
             idle_timeout: None,
             grace: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
+            stall_timeout: Some(Duration::from_secs(120)),
             connections: 512,
         }
     }

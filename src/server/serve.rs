@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::connection::{self, Connection};
+use super::listen::Stream;
+use super::resting::Resting;
 use super::{Listeners, Options, Shutdown};
 
 /// How long to wait after a failure to accept that will not pass by itself, such as a lack of
@@ -31,33 +33,43 @@ where
 {
     let stop = CancellationToken::new();
     let mut connections = JoinSet::new();
+    let resting = Resting::default();
+    // One that has been accepted and for which there is no place yet.
+    let mut waiting: Option<Stream> = None;
+    // Somebody was asked to leave for it.
+    let mut leaving = false;
     let mut last_active = Instant::now();
     notify(NotifyState::Ready);
     for address in listeners.addresses() {
         tracing::info!(%address, "listening");
     }
     loop {
+        let full = connections.len() >= options.connections;
+        if let Some(stream) = waiting.take_if(|_| !full) {
+            let connection = Connection {
+                service: service.clone(),
+                request_timeout: options.request_timeout,
+                stall_timeout: options.stall_timeout,
+                turns: resting.enter(),
+                stop: stop.clone(),
+            };
+            connections.spawn(connection::run(stream, connection));
+            continue;
+        }
         let idle_at = options.idle_timeout.map(|timeout| last_active + timeout);
         tokio::select! {
             biased;
             () = shutdown.stopping() => break,
             Some(ended) = connections.join_next() => {
                 report(ended);
+                leaving = false;
                 last_active = Instant::now();
             }
-            accepted = listeners.accept(), if connections.len() < options.connections => {
-                match accepted {
-                    Ok(stream) => {
-                        let connection = Connection {
-                            service: service.clone(),
-                            request_timeout: options.request_timeout,
-                            stop: stop.clone(),
-                        };
-                        connections.spawn(connection::run(stream, connection));
-                    }
-                    Err(error) => accept_failed(&error).await,
-                }
-            }
+            accepted = listeners.accept(), if waiting.is_none() => match accepted {
+                Ok(stream) => waiting = Some(stream),
+                Err(error) => accept_failed(&error).await,
+            },
+            () = resting.make_room(), if waiting.is_some() && !leaving => leaving = true,
             () = until(idle_at), if connections.is_empty() => {
                 tracing::info!("idle, stopping");
                 break;

@@ -89,7 +89,7 @@ impl Store {
             };
             intent.draft(&items.directory()?)?;
             if self.inner.durable() {
-                sync(&tree, &plan, &items)?;
+                self.sync(&tree, &plan, &items, cancel)?;
             }
             let transaction = self.begin(cancel)?;
             if !plan.holds(transaction.view()) {
@@ -102,6 +102,21 @@ impl Store {
             break;
         }
         Ok(images.into_iter().map(|image| image.id).collect())
+    }
+
+    /// Waits until everything that was staged is on disk: the only wait for content.
+    fn sync(&self, tree: &Tree, plan: &Plan, items: &Items, cancel: &Cancel) -> Result<(), Error> {
+        if plan.new.is_empty() {
+            return items.sync();
+        }
+        let mut synced = BTreeSet::new();
+        for directory in [&tree.overlay, &tree.layers] {
+            // They may be on file systems of their own.
+            if synced.insert(directory.device()?) {
+                self.inner.write_back.sync(directory, cancel)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -122,21 +137,6 @@ fn is_stored(snapshot: &Snapshot, draft: &ImageDraft) -> bool {
         && top.is_none_or(|top| snapshot.layer(&top).is_some())
         && record.names.starts_with(&draft.names)
         && draft.items.iter().all(is_same)
-}
-
-/// Waits until everything that was staged is on disk: the only wait for content.
-fn sync(tree: &Tree, plan: &Plan, items: &Items) -> Result<(), Error> {
-    if plan.new.is_empty() {
-        return items.sync();
-    }
-    let mut synced = BTreeSet::new();
-    for directory in [&tree.overlay, &tree.layers] {
-        // They may be on file systems of their own.
-        if synced.insert(directory.device()?) {
-            directory.sync_file_system()?;
-        }
-    }
-    Ok(())
 }
 
 impl Transaction<'_> {
@@ -163,8 +163,7 @@ impl Transaction<'_> {
         match stored {
             Ok(primary) => {
                 let containers = self.current.containers.clone();
-                self.finish(primary, containers);
-                Ok(())
+                self.finish(primary, containers)
             }
             Err(error) => {
                 if let Err(second) = self.undo(intent) {

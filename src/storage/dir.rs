@@ -268,11 +268,6 @@ impl Dir {
         Ok(stat.st_dev)
     }
 
-    /// Waits until everything on the directory's file system is on disk.
-    pub(super) fn sync_file_system(&self) -> Result<(), Error> {
-        fs::syncfs(&self.fd).map_err(self.failed("syncing the file system of", Path::new("")))
-    }
-
     fn failed(&self, operation: &'static str, name: &Path) -> impl FnOnce(Errno) -> Error {
         let path =
             if name.as_os_str().is_empty() { self.path.clone() } else { self.path.join(name) };

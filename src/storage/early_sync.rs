@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::dir::Dir;
+use super::write_back::WriteBack;
 
 /// Layers shorter than this, in bytes, are not worth a journal commit of their own.
 const WORTHWHILE: u64 = 32 << 20;
@@ -20,9 +21,10 @@ const WORTHWHILE: u64 = 32 << 20;
 const INTERVAL: Duration = Duration::from_millis(300);
 
 /// At most one early `syncfs` at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct EarlySync {
     running: Arc<AtomicBool>,
+    write_back: WriteBack,
 }
 
 /// Writes back what there is, time and again, until it is dropped. That does not wait.
@@ -32,22 +34,27 @@ pub(super) struct Meanwhile {
 }
 
 impl EarlySync {
+    /// As one of those who use `write_back`.
+    pub(super) fn new(write_back: WriteBack) -> Self {
+        Self { running: Arc::default(), write_back }
+    }
+
     /// Begins to write back the file system of `directory`, unless that is under way.
     pub(super) fn begin(&self, directory: &Dir, unpacked_bytes: u64) {
         if unpacked_bytes < WORTHWHILE {
             return;
         }
-        let running = Arc::clone(&self.running);
-        self.start(directory, move |directory| sync(&directory, &running));
+        let sync = self.sync();
+        self.start(directory, move |directory| sync(&directory));
     }
 
     /// Writes back the file system of `directory` while something is unpacked into it.
     pub(super) fn meanwhile(&self, directory: &Dir) -> Meanwhile {
         let (end, ended) = mpsc::channel();
-        let running = Arc::clone(&self.running);
+        let sync = self.sync();
         let started = self.start(directory, move |directory| {
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                sync(&directory, &running);
+                sync(&directory);
             }
         });
         Meanwhile { _end: started.then_some(end) }
@@ -61,14 +68,15 @@ impl EarlySync {
         });
         started.is_ok()
     }
-}
 
-fn sync(directory: &OwnedFd, running: &AtomicBool) {
-    if running.swap(true, Ordering::AcqRel) {
-        return;
+    /// One early `syncfs`, unless one is under way.
+    fn sync(&self) -> impl Fn(&OwnedFd) + Send + use<> {
+        let (running, write_back) = (Arc::clone(&self.running), self.write_back.clone());
+        move |directory| {
+            if !running.swap(true, Ordering::AcqRel) {
+                write_back.sync_early(directory);
+                running.store(false, Ordering::Release);
+            }
+        }
     }
-    if let Err(error) = rustix::fs::syncfs(directory) {
-        tracing::debug!(%error, "early sync");
-    }
-    running.store(false, Ordering::Release);
 }

@@ -95,6 +95,7 @@ mod transaction;
 mod trash;
 mod tree;
 mod usage;
+mod write_back;
 
 pub use changes::{Change, ChangeKind};
 pub use check::{

@@ -276,6 +276,14 @@ impl<K: Kind> Place<K> {
         self.save_after(held, base, edit, sync_directory, || Ok(()))
     }
 
+    /// Waits until it is on disk that files were replaced.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.files
+            .iter()
+            .filter(|file| file.durable)
+            .try_for_each(|file| Dir::open(&file.directory)?.sync())
+    }
+
     /// As [`Place::save`]; `last_step` runs when everything is written and only the renames are
     /// left, and makes visible what the records are about.
     pub(super) fn save_after(
@@ -315,11 +323,7 @@ impl<K: Kind> Place<K> {
             }
         }
         if sync_directory {
-            for (file, directory) in self.files.iter().zip(&directories) {
-                if let Some(directory) = directory.as_ref().filter(|_| file.durable) {
-                    directory.sync()?;
-                }
-            }
+            self.sync()?;
         }
         Ok(Loaded(Arc::new(Inner { mark, stamps, files: edit.files })))
     }

@@ -15,6 +15,7 @@ use super::records::Loaded;
 use super::recover;
 use super::reserve::Reserve;
 use super::snapshot::{Snapshot, StoredImage, StoredLayer};
+use super::write_back::WriteBack;
 use crate::sys::Cancel;
 
 /// How often something is tried that has to repair the store each time.
@@ -41,6 +42,7 @@ pub(super) struct Inner {
     pub(super) whiteout_files: bool,
     /// We are not root of the whole system.
     pub(super) user_namespace: bool,
+    pub(super) write_back: WriteBack,
     pub(super) early_sync: EarlySync,
     pub(super) reserve: Reserve,
     /// A commit of ours has failed half way, and what it left has not been recovered yet.
@@ -131,6 +133,7 @@ impl Store {
 
 impl Inner {
     fn new(options: StoreOptions, access: Access, whiteout_files: bool) -> Result<Self, Error> {
+        let write_back = WriteBack::default();
         Ok(Self {
             primary: Location::primary(&options, access),
             runtime: Runtime::new(&options, access),
@@ -144,7 +147,8 @@ impl Inner {
             whiteout_files,
             user_namespace: crate::sys::namespace::in_user_namespace()
                 .map_err(Error::io("examining", "/proc/self/uid_map"))?,
-            early_sync: EarlySync::default(),
+            early_sync: EarlySync::new(write_back.clone()),
+            write_back,
             reserve: Reserve::default(),
             unfinished: AtomicBool::new(false),
             cache: Mutex::default(),

@@ -14,6 +14,7 @@ use super::records::{Edit, Loaded};
 use super::store::{AdditionalLocks, Current, Inner, REPAIR_ROUNDS, Records};
 use super::trash::{Intent, Trash};
 use super::usage::{self, Usage};
+use super::write_back::Quiet;
 use super::{Error, Snapshot, Store, mounts, names, recover};
 use crate::image::{ImageId, LayerId};
 use crate::sys::Cancel;
@@ -26,6 +27,7 @@ pub(super) struct Locks {
     _additional: Vec<AdditionalLocks>,
     pub(super) images: ImagesWrite,
     pub(super) layers: LayersWrite,
+    _quiet: Quiet,
 }
 
 /// Containers are locked alone only by those who remove some.
@@ -89,6 +91,7 @@ impl Store {
         inner.finish_commits(cancel)?;
         let tree = Tree::open(&inner.options.graph_root)?;
         for _ in 0..REPAIR_ROUNDS {
+            let quiet = inner.write_back.quiet(cancel)?;
             let layers = inner.primary.layers.lock.write(cancel)?;
             let additional = inner.lock_additional_layers(cancel)?;
             let images = inner.primary.images.lock.write(&layers, cancel)?;
@@ -106,7 +109,8 @@ impl Store {
                     (ContainersLock::Write(held), current)
                 }
             };
-            let locks = Locks { containers, _additional: additional, images, layers };
+            let locks =
+                Locks { containers, _additional: additional, images, layers, _quiet: quiet };
             if let Some(current) = current {
                 return Ok(Transaction {
                     locks,
@@ -250,9 +254,10 @@ impl Transaction<'_> {
         Ok(self.mounted()?.in_container(container))
     }
 
-    /// Makes the changes visible. Removals may use the [`Reserve`](super::reserve::Reserve). What was removed is deleted from disk when the locks are released
-    /// again, before this returns. Should that fail after the images are gone, this tries to delete
-    /// it once more, and else the next writer does.
+    /// Makes the changes visible. Removals may use the [`Reserve`](super::reserve::Reserve). What was
+    /// removed is deleted from disk when the locks are released again, before this returns if that
+    /// does not take long. Should the removal fail after the images are gone, this tries to delete
+    /// them once more, and else the next writer does.
     pub fn commit(mut self) -> Result<(), Error> {
         if !self.images.is_changed() && self.removed_layers.is_empty() {
             return Ok(());
@@ -268,11 +273,11 @@ impl Transaction<'_> {
         }
         match changed {
             Ok((records, containers)) => {
-                self.finish(records, containers);
+                let finished = self.finish(records, containers);
                 if makes_room {
                     inner.reserve.hold(&inner.options.graph_root);
                 }
-                Ok(())
+                finished
             }
             Err(error) => {
                 // Whether or not the images are gone: recovery looks at what is needed.
@@ -286,8 +291,9 @@ impl Transaction<'_> {
         }
     }
 
-    /// May be done again when it has failed half way. Containers go before their image: one without its image would be a broken container, an
-    /// image without containers is an image. Whoever dies in between leaves the image.
+    /// May be done again when it has failed half way. Containers go before their image: one without
+    /// its image would be a broken container, an image without containers is an image. Whoever dies
+    /// in between leaves the image.
     fn change(&mut self) -> Result<(Records, Loaded<Containers>), Error> {
         let images = self.removed_images.iter().chain(&self.copied).cloned().collect();
         let intent = Intent {
@@ -301,6 +307,10 @@ impl Transaction<'_> {
         let items = self.copy_items()?;
         let containers = self.save_containers()?;
         let images = self.save_images(items.as_ref())?;
+        if self.removes() && self.inner.durable() {
+            // The images have to be gone before anything of them is.
+            self.inner.primary.images.sync()?;
+        }
         for image in &self.removed_images {
             self.trash.take_image(&self.tree, image)?;
         }
@@ -327,24 +337,39 @@ impl Transaction<'_> {
         }
     }
 
-    /// Writes the images' records and moves their data items into place.
+    /// Whether anything goes besides names.
+    fn removes(&self) -> bool {
+        !self.removed_images.is_empty() || !self.removed_layers.is_empty()
+    }
+
+    /// Writes the images' records and moves their data items into place. That they were replaced is
+    /// not synced yet.
     pub(super) fn save_images(&self, items: Option<&Items>) -> Result<Loaded<Images>, Error> {
         let durable = self.inner.durable();
         self.inner.primary.images.save_after(
             &self.locks.images,
             &self.current.primary.images,
             self.images.clone(),
-            durable,
+            false,
             || items.map_or(Ok(()), |items| items.publish(&self.tree, durable)),
         )
     }
 
-    /// Releases the locks, and only then makes the new snapshot and deletes what is in the trash.
-    pub(super) fn finish(self, primary: Records, containers: Loaded<Containers>) {
+    /// Releases the locks, and only then makes the new snapshot, waits until the images' records are
+    /// on disk, and deletes what is in the trash.
+    pub(super) fn finish(
+        self,
+        primary: Records,
+        containers: Loaded<Containers>,
+    ) -> Result<(), Error> {
+        let is_synced = self.removes() || !self.inner.durable();
         let Self { locks, inner, current, trash, .. } = self;
         drop(locks);
         inner.remember(inner.current(primary, containers, current.additional));
-        drop(trash);
+        // What these records are about was synced before them, so others may see them already.
+        let synced = if is_synced { Ok(()) } else { inner.primary.images.sync() };
+        trash.delete();
+        synced
     }
 
     /// An image in any store.

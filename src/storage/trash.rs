@@ -1,10 +1,14 @@
 //! Taking layers, images and containers out of the store in no time, and deleting them later.
 //!
 //! Under the store's locks things are only renamed into temporary directories; these are deleted
-//! when the [`Trash`] is dropped, which is to be after the locks are released.
+//! when the [`Trash`] is dropped, or [told to](Trash::delete), which is to be after the locks are
+//! released.
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +22,8 @@ use crate::image::{ImageId, LayerId};
 /// Name of the file that holds an [`Intent`], and before it counts.
 const INTENT: &str = "intent";
 const DRAFT: &str = "intent.draft";
+/// How long a caller waits until what he removed is deleted.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Longest `link` file that is read, and longest intent, in bytes.
 const LINK_LIMIT_BYTES: u64 = 255;
 const INTENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -157,6 +163,24 @@ impl Trash {
             directory.sync()?;
         }
         Ok(())
+    }
+
+    /// Deletes what was discarded, and returns when that is done or takes too long for a caller to
+    /// wait for: then it goes on by itself. What is left when the process ends is recovered as if it
+    /// had died.
+    pub(super) fn delete(self) {
+        if self.trees.is_none() && self.files.is_none() {
+            return;
+        }
+        let (done, is_done) = mpsc::channel::<()>();
+        let deletion = move || {
+            drop(self);
+            drop(done);
+        };
+        // Without a thread it is done at once.
+        if thread::Builder::new().name("delete".into()).spawn(deletion).is_ok() {
+            let _or_disconnected = is_done.recv_timeout(PATIENCE);
+        }
     }
 
     /// Leaves the word of what is being deleted to recovery.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::sys::Cancel;
 
@@ -33,15 +33,22 @@ pub struct BodyReader {
     messages: mpsc::Receiver<Message>,
     chunk: Bytes,
     ended: bool,
+    /// Kind and text of the error that ended the body: whoever asks again is told again.
+    failed: Option<(io::ErrorKind, String)>,
+    begun: Option<oneshot::Sender<()>>,
     cancel: Cancel,
 }
 
-/// A future that moves `body`, and the reader it moves it to.
+/// A future that moves `body`, and the reader it moves it to. Until that [begins](BodyReader::begin)
+/// only the first chunk is moved: of the many that may be waiting for their turn, a client that sends
+/// nothing is noticed, and little of what the others send is held.
 pub(super) fn reading(
     mut body: BoxStream<'static, io::Result<Bytes>>,
 ) -> (impl Future<Output = ()>, BodyReader) {
     let (sender, messages) = mpsc::channel(CHUNKS);
+    let (begun, has_begun) = oneshot::channel();
     let feed = async move {
+        let mut has_begun = Some(has_begun);
         loop {
             let message = match body.next().await {
                 Some(Ok(chunk)) => Message::Chunk(chunk),
@@ -53,9 +60,22 @@ pub(super) fn reading(
             if sender.send(message).await.is_err() || last {
                 return;
             }
+            if let Some(has_begun) = has_begun.take()
+                && has_begun.await.is_err()
+            {
+                return;
+            }
         }
     };
-    (feed, BodyReader { messages, chunk: Bytes::new(), ended: false, cancel: Cancel::new() })
+    let reader = BodyReader {
+        messages,
+        chunk: Bytes::new(),
+        ended: false,
+        failed: None,
+        begun: Some(begun),
+        cancel: Cancel::new(),
+    };
+    (feed, reader)
 }
 
 impl BodyReader {
@@ -63,16 +83,30 @@ impl BodyReader {
     pub(super) fn watching(self, cancel: &Cancel) -> Self {
         Self { cancel: cancel.clone(), ..self }
     }
+
+    /// Lets more than the first chunk come.
+    pub(super) fn begin(mut self) -> Self {
+        if let Some(begun) = self.begun.take() {
+            let _nothing_more_comes = begun.send(());
+        }
+        self
+    }
 }
 
 impl BufRead for BodyReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.chunk.is_empty() && !self.ended {
             self.cancel.check()?;
+            if let Some((kind, text)) = &self.failed {
+                return Err(io::Error::new(*kind, text.clone()));
+            }
             match self.messages.blocking_recv() {
                 Some(Message::Chunk(chunk)) => self.chunk = chunk,
                 Some(Message::End) => self.ended = true,
-                Some(Message::Failed(error)) => return Err(error),
+                Some(Message::Failed(error)) => {
+                    self.failed = Some((error.kind(), error.to_string()));
+                    return Err(error);
+                }
                 None => {
                     self.cancel.check()?;
                     return Err(gone("the sender of the body is gone"));

@@ -145,7 +145,8 @@ impl Tasks {
         F: FnOnce(BodyReader, &Cancel) -> T + Send + 'static,
     {
         let (feed, reader) = body::reading(body);
-        let mut run = pin!(self.run(class, move |cancel| work(reader.watching(cancel), cancel)));
+        let mut run =
+            pin!(self.run(class, move |cancel| { work(reader.watching(cancel).begin(), cancel) }));
         tokio::select! {
             biased;
             result = &mut run => return result,

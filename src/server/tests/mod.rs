@@ -2,6 +2,7 @@
 
 mod connections;
 mod sockets;
+mod stalls;
 mod stopping;
 
 use std::convert::Infallible;
