@@ -133,14 +133,14 @@ fn load_directory(
         }
     };
     let oci = match gather(&|members| archive::oci_directory_images(members, &platform))? {
-        Ok((members, images)) => match refusal(policy, &Source::oci(path)) {
+        Ok((members, images)) => match refusal(policy, &Source::oci(path))? {
             None => return commit(store, members, images, cancel),
             Some(refusal) => refusal,
         },
         Err(error) => chain(&error),
     };
     let dir = match gather(&|members| Ok(vec![archive::dir_image(members, &platform)?]))? {
-        Ok((members, images)) => match refusal(policy, &Source::dir(path)) {
+        Ok((members, images)) => match refusal(policy, &Source::dir(path))? {
             None => return commit(store, members, images, cancel),
             Some(refusal) => refusal,
         },
@@ -154,9 +154,16 @@ fn load_directory(
     ))
 }
 
-/// Why the policy does not let an image in. It is one more reason why a format does not fit.
-fn refusal(policy: &PolicyFile, source: &Source) -> Option<String> {
-    registry::policy::check(policy, source).err().map(|error| error.to_string())
+/// Why the policy does not let an image in. It is one more reason why a format does not fit, unless
+/// the policy could not be read for want of something.
+fn refusal(policy: &PolicyFile, source: &Source) -> Result<Option<String>> {
+    match registry::policy::check(policy, source) {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == registry::ErrorKind::Exhausted => {
+            Err(failure::registry(error))
+        }
+        Err(error) => Ok(Some(error.to_string())),
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -245,37 +252,35 @@ fn images(
     path: Option<&Path>,
 ) -> Result<Vec<ArchivedImage>> {
     let platform = Platform::host();
-    let allowed = |source: &Source, images: Vec<ArchivedImage>| match refusal(policy, source) {
-        None => Ok(images),
-        Some(refusal) => Err(refusal),
+    let allowed = |source: &Source, found: Result<Vec<ArchivedImage>, String>| {
+        let Ok(images) = found else { return Ok(found) };
+        refusal(policy, source).map(|refusal| refusal.map_or(Ok(images), Err))
     };
     let oci_archive = Source::oci_archive(path);
     let one = archive::oci_image(members, &platform);
     let several = matches!(one, Err(archive::Error::NotOneImage));
     let one = fits(one)?;
-    let mut oci = match one.and_then(|image| allowed(&oci_archive, vec![image])) {
+    let mut oci = match allowed(&oci_archive, one.map(|image| vec![image]))? {
         Ok(images) => return Ok(images),
         Err(text) => text,
     };
     let docker = fits(archive::docker_images(members))?;
-    let docker = docker.and_then(|images| {
-        // Nothing but the text depends on the name.
-        let name = images.iter().find_map(|image| image.names.first()).map(ToString::to_string);
-        allowed(&Source::docker_archive(path, name.as_deref()), images)
-    });
-    let docker = match docker {
+    // Nothing but the text depends on the name.
+    let name = docker.iter().flatten().find_map(|image| image.names.first());
+    let name = name.map(ToString::to_string);
+    let docker = match allowed(&Source::docker_archive(path, name.as_deref()), docker)? {
         Ok(images) => return Ok(images),
         Err(text) => text,
     };
     if several {
         let images = fits(archive::oci_images(members, &platform))?;
-        match images.and_then(|images| allowed(&oci_archive, images)) {
+        match allowed(&oci_archive, images)? {
             Ok(images) => return Ok(images),
             Err(text) => oci = text,
         }
     }
     let directory = match archive::dir_image(members, &platform) {
-        Ok(image) => allowed(&Source::dir_archive(path), vec![image]),
+        Ok(image) => allowed(&Source::dir_archive(path), Ok(vec![image]))?,
         Err(archive::Error::MissingBlob(name)) if DIRECTORY.contains(&name.as_str()) => {
             return Err(no_archive(&oci, &docker));
         }
