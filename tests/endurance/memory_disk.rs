@@ -31,10 +31,10 @@ impl MemoryDisk {
         run(command("mkfs.ext4", options).arg(&disk));
         run(command("mount", ["-o", "loop"]).arg(&disk).arg(mounted.path()));
         // The kernel begins to write back at once to a device of which it does not know how fast it
-        // is. To others it leaves time.
+        // is. To others it leaves time. What all devices have may not come to 100.
         let device = fs::metadata(mounted.path()).unwrap().dev();
         let limits = format!("/sys/class/bdi/{}:{}", major(device), minor(device));
-        fs::write(format!("{limits}/min_ratio"), "50").unwrap();
+        fs::write(format!("{limits}/min_ratio"), "30").unwrap();
         Self { mounted, _file: file }
     }
 

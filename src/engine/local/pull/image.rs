@@ -28,7 +28,7 @@ const LAYERS: usize = 1000;
 /// An index may list indexes; more levels than this are a trap.
 const DEPTH: usize = 4;
 /// How often a pull begins again because layers it counted on are gone.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 10;
 
 /// An image at a registry, before its layers.
 #[derive(Debug)]
