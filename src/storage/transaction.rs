@@ -19,6 +19,9 @@ use super::{Error, Snapshot, Store, mounts, names, recover};
 use crate::image::{ImageId, LayerId};
 use crate::sys::Cancel;
 
+/// Content whose deletion a caller does not wait for, bytes.
+const LARGE_BYTES: i64 = 512 << 20;
+
 /// The locks of a writer. Dropping it releases them.
 #[derive(Debug)]
 pub(super) struct Locks {
@@ -255,8 +258,8 @@ impl Transaction<'_> {
     }
 
     /// Makes the changes visible. Removals may use the [`Reserve`](super::reserve::Reserve). What was
-    /// removed is deleted from disk when the locks are released again, before this returns if that
-    /// does not take long. Should the removal fail after the images are gone, this tries to delete
+    /// removed is deleted from disk when the locks are released again, before this returns unless it
+    /// is much. Should the removal fail after the images are gone, this tries to delete
     /// them once more, and else the next writer does.
     pub fn commit(mut self) -> Result<(), Error> {
         if !self.images.is_changed() && self.removed_layers.is_empty() {
@@ -356,20 +359,32 @@ impl Transaction<'_> {
     }
 
     /// Releases the locks, and only then makes the new snapshot, waits until the images' records are
-    /// on disk, and deletes what is in the trash.
+    /// on disk, and deletes what is in the trash or, if that is much, has it deleted.
     pub(super) fn finish(
         self,
         primary: Records,
         containers: Loaded<Containers>,
     ) -> Result<(), Error> {
         let is_synced = self.removes() || !self.inner.durable();
+        let size = self.removed_size();
         let Self { locks, inner, current, trash, .. } = self;
         drop(locks);
         inner.remember(inner.current(primary, containers, current.additional));
         // What these records are about was synced before them, so others may see them already.
         let synced = if is_synced { Ok(()) } else { inner.primary.images.sync() };
-        trash.delete();
+        if size > LARGE_BYTES {
+            trash.delete_apart()
+        } else {
+            drop(trash)
+        }
         synced
+    }
+
+    /// Bytes of content that goes.
+    fn removed_size(&self) -> i64 {
+        let layers = self.removed_layers.iter();
+        let layers = layers.filter_map(|layer| self.current.snapshot.layer(layer));
+        layers.fold(0, |size, layer| size.saturating_add(layer.record.diff_size.max(0)))
     }
 
     /// An image in any store.

@@ -1,14 +1,12 @@
 //! Taking layers, images and containers out of the store in no time, and deleting them later.
 //!
 //! Under the store's locks things are only renamed into temporary directories; these are deleted
-//! when the [`Trash`] is dropped, or [told to](Trash::delete), which is to be after the locks are
+//! when the [`Trash`] is dropped, or [apart](Trash::delete_apart), which is to be after the locks are
 //! released.
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +20,6 @@ use crate::image::{ImageId, LayerId};
 /// Name of the file that holds an [`Intent`], and before it counts.
 const INTENT: &str = "intent";
 const DRAFT: &str = "intent.draft";
-/// How long a caller waits until what he removed is deleted.
-const PATIENCE: Duration = Duration::from_millis(250);
 /// Longest `link` file that is read, and longest intent, in bytes.
 const LINK_LIMIT_BYTES: u64 = 255;
 const INTENT_LIMIT_BYTES: u64 = 64 << 20;
@@ -165,21 +161,12 @@ impl Trash {
         Ok(())
     }
 
-    /// Deletes what was discarded, and returns when that is done or takes too long for a caller to
-    /// wait for: then it goes on by itself. What is left when the process ends is recovered as if it
-    /// had died.
-    pub(super) fn delete(self) {
-        if self.trees.is_none() && self.files.is_none() {
-            return;
-        }
-        let (done, is_done) = mpsc::channel::<()>();
-        let deletion = move || {
-            drop(self);
-            drop(done);
-        };
+    /// Deletes what was discarded on a thread of its own. What is left when the process ends is
+    /// recovered as if it had died.
+    pub(super) fn delete_apart(self) {
         // Without a thread it is done at once.
-        if thread::Builder::new().name("delete".into()).spawn(deletion).is_ok() {
-            let _or_disconnected = is_done.recv_timeout(PATIENCE);
+        if let Err(error) = thread::Builder::new().name("delete".into()).spawn(move || drop(self)) {
+            tracing::debug!(%error, "no thread to delete with");
         }
     }
 
