@@ -193,12 +193,13 @@ impl Error {
         move |source| Self::Encode { path: path.as_ref().to_owned(), source }
     }
 
-    /// Whether the reason is that a file or directory does not exist.
+    /// Whether the reason is that the disk, or what its user may have of it, is full.
     pub(super) fn is_out_of_space(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
+    /// Whether the reason is that a file or directory does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
