@@ -1,10 +1,11 @@
 //! One push: what is asked of the registry, in which order.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::{join, try_join};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -39,6 +40,8 @@ pub(super) struct Session<'a> {
     destination: OnceCell<Result<Destination, registry::Error>>,
     retry: Retry,
     sending: Semaphore,
+    /// A layer was not there and had to be sent.
+    has_sent: AtomicBool,
     /// Blobs that are certainly at the destination.
     seen: Mutex<Vec<Seen>>,
 }
@@ -68,7 +71,19 @@ impl<'a> Session<'a> {
     ) -> Self {
         let (unreached, destination) = (Mutex::new(Some(unreached)), OnceCell::new());
         let (sending, seen) = (Semaphore::new(SENT_AT_ONCE), Mutex::default());
-        Self { engine, options, steps, target, unreached, destination, retry, sending, seen }
+        let has_sent = AtomicBool::new(false);
+        Self {
+            engine,
+            options,
+            steps,
+            target,
+            unreached,
+            destination,
+            retry,
+            sending,
+            has_sent,
+            seen,
+        }
     }
 
     /// The blobs that are certainly at the destination.
@@ -107,8 +122,8 @@ impl<'a> Session<'a> {
             Some(_) => digest.to_string(),
             None => self.place(),
         };
-        let (layers, found) = join(self.layers(plan, first), self.look(plan, first, place)).await;
-        let layers = layers?;
+        let look = async { Ok(self.look(plan, first, place).await) };
+        let (layers, found) = try_join(self.layers(plan, first), look).await?;
         let mut refused = Vec::new();
         for &kind in &kinds {
             let (manifest, config) = documents(plan, kind, &layers)?;
@@ -121,7 +136,9 @@ impl<'a> Session<'a> {
             self.step("Writing manifest to image destination\n").await;
             let digest = Digest::of(&manifest);
             let size = manifest.len() as u64;
-            if found.manifest.as_ref() == Some(&digest) {
+            // While something was sent, the place may have got another manifest.
+            let is_in_place = found.manifest.as_ref() == Some(&digest);
+            if is_in_place && !self.has_sent.load(Ordering::Relaxed) {
                 return Ok(Sent { digest, size, kind });
             }
             let failed = match self.put_manifest(&place(&digest), kind, manifest).await {
@@ -368,6 +385,7 @@ impl<'a> Session<'a> {
             }
         }
         let permit = self.sending.acquire().await;
+        self.has_sent.store(true, Ordering::Relaxed);
         let blob = self.upload(destination, &plan.snapshot, layer, how, begun).await?;
         drop(permit);
         self.note(layer, &blob, destination);
