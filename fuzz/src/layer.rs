@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 
-use imaged::layer::{GzipWriter, UnpackOptions, rebuild, unpack};
+use imaged::layer::{GzipWriter, UnpackOptions, rebuild, rebuild_hashed, unpack};
 use imaged::sys::Cancel;
 
 use crate::{scratch, tar};
@@ -31,7 +31,7 @@ pub fn layer(input: &[u8]) {
     assert_eq!(beside, 1, "something is beside the root");
     if let Ok(unpacked) = unpacked {
         let mut out = Vec::new();
-        let rebuilt = rebuild(&split[..], &[opened], &mut out, &Cancel::new());
+        let rebuilt = rebuild_hashed(&split[..], &[opened], &mut out, &Cancel::new());
         // Then this is how it is found out.
         if unpacked.is_doubtful && rebuilt.is_err() {
             return;

@@ -47,7 +47,7 @@ pub use entries::{Entry, EntryKind, TarEntry, TarReader, Time};
 pub use error::Error;
 pub use gzip::GzipWriter;
 pub use limits::{Expansion, Limits};
-pub use rebuild::{Rebuilt, rebuild};
+pub use rebuild::{Rebuilt, rebuild, rebuild_hashed};
 pub use sparse::SparseFile;
 pub use trees::{Node, Stack, Trees, is_dir};
 pub use unpack::{UnpackOptions, Unpacked, Whiteouts, unpack};

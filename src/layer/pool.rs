@@ -62,6 +62,9 @@ struct State {
     bytes: usize,
     last: Ticket,
     running: Vec<Ticket>,
+    /// Threads that wait for work. Waking takes a call of the kernel, for one file a large part of what
+    /// it costs.
+    idle: usize,
     /// What the one thread that feeds the pool waits for.
     awaited: Option<Until>,
     failed: Option<Error>,
@@ -109,8 +112,11 @@ impl Pool {
         state.last += 1;
         let ticket = state.last;
         state.queue.push_back((ticket, job));
+        let is_wanted = state.idle > 0;
         drop(state);
-        self.work.notify_one();
+        if is_wanted {
+            self.work.notify_one();
+        }
         Ok(ticket)
     }
 
@@ -166,7 +172,9 @@ impl Pool {
                 state.running.push(ticket);
                 return Some((ticket, job));
             }
+            state.idle += 1;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 

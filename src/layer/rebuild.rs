@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::mem;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
 use rustix::fs::FileType;
@@ -20,10 +19,10 @@ use super::{Error, Limits, Result};
 use crate::image::DiffId;
 use crate::sys::{Cancel, tree};
 
-/// Bytes hashed and passed on at a time.
+/// Bytes passed on at a time.
 const BUFFER: usize = 256 << 10;
 
-/// The tar that was given out.
+/// A tar that was given out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
     /// Its digest.
@@ -32,9 +31,6 @@ pub struct Rebuilt {
     pub size: u64,
 }
 
-/// Buffers between reading and hashing.
-const BUFFERS: usize = 4;
-
 /// Batches between finding and reading.
 const BATCHES: usize = 3;
 /// Files that one batch has open.
@@ -42,11 +38,26 @@ const BATCH_FILES: usize = 32;
 /// Bytes of segments after which a batch is passed on.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// Writes the tar whose tar-split is in `tar_split` and whose files are in the first of `roots` that
-/// has them. Each file must still be what it was; the digest of the whole is for the caller to compare.
+/// As [`rebuild`], and tells the digest of what was written, for the caller to compare.
 ///
-/// Three threads share the work: one finds out what comes next and opens the files, one reads and writes
-/// them, and one hashes.
+/// # Errors
+/// The same.
+pub fn rebuild_hashed(
+    tar_split: impl Read + Send,
+    roots: &[OwnedFd],
+    out: impl Write,
+    cancel: &Cancel,
+) -> Result<Rebuilt> {
+    let mut out = Hashed { out, hash: Sha256::new() };
+    let size = rebuild(tar_split, roots, &mut out, cancel)?;
+    Ok(Rebuilt { diff_id: DiffId::from_sha256(out.hash.finalize().into()), size })
+}
+
+/// Writes the tar whose tar-split is in `tar_split` and whose files are in the first of `roots` that
+/// has them; gives its length in bytes. Each file must still be what it was, by the checksum that the
+/// tar-split has of it; the tar-split has one of itself.
+///
+/// One thread finds out what comes next and opens the files, another reads and writes them.
 ///
 /// # Errors
 /// See [`Error`]. Part of the tar may have been written, which its receiver must not take for a whole.
@@ -55,7 +66,7 @@ pub fn rebuild(
     roots: &[OwnedFd],
     out: impl Write,
     cancel: &Cancel,
-) -> Result<Rebuilt> {
+) -> Result<u64> {
     let limits = Limits::default();
     let files = Files {
         roots: roots
@@ -66,20 +77,7 @@ pub fn rebuild(
         limits,
     };
     thread::scope(|scope| {
-        let (to_hash, written) = mpsc::sync_channel::<Filled>(BUFFERS);
-        let (give_back, spare) = mpsc::channel();
-        let hashing =
-            thread::Builder::new().name("layer-hash".into()).spawn_scoped(scope, move || {
-                let mut hash = Sha256::new();
-                for (buffer, filled) in written {
-                    hash.update(&buffer[..filled]);
-                    // Not needed any more when all is written.
-                    let _ = give_back.send(buffer);
-                }
-                hash.finalize().into()
-            })?;
-        let buffer = vec![0; BUFFER];
-        let mut out = Output { out, buffer, filled: 0, size: 0, to_hash, spare, cancel };
+        let mut out = Output { out, buffer: vec![0; BUFFER], filled: 0, size: 0, cancel };
         let (found, batches) = mpsc::sync_channel(BATCHES);
         thread::Builder::new()
             .name("layer-find".into())
@@ -102,9 +100,7 @@ pub fn rebuild(
                 break;
             }
         }
-        let size = out.finish()?;
-        let sha256 = hashing.join().map_err(|_| Error::Thread)?;
-        Ok(Rebuilt { diff_id: DiffId::from_sha256(sha256), size })
+        out.finish()
     })
 }
 
@@ -214,18 +210,30 @@ fn changed(name: &[u8], reason: &'static str) -> Error {
     Error::Changed { name: lossy(name), reason }
 }
 
-/// A buffer and how much of it is filled.
-type Filled = (Vec<u8>, usize);
+/// Hashes what is written.
+struct Hashed<W> {
+    out: W,
+    hash: Sha256,
+}
 
-/// Collects small pieces into large ones, writes them, and passes them on to be hashed.
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Collects small pieces into large ones and writes them.
 struct Output<'a, W> {
     out: W,
     buffer: Vec<u8>,
     filled: usize,
     size: u64,
-    to_hash: SyncSender<Filled>,
-    /// Buffers that were hashed.
-    spare: Receiver<Vec<u8>>,
     cancel: &'a Cancel,
 }
 
@@ -272,12 +280,11 @@ impl<W: Write> Output<'_, W> {
         self.cancel.check()?;
         self.out.write_all(&self.buffer[..self.filled]).map_err(Error::write)?;
         self.size += self.filled as u64;
-        let next = self.spare.try_recv().unwrap_or_else(|_| vec![0; BUFFER]);
-        let full = (mem::replace(&mut self.buffer, next), mem::take(&mut self.filled));
-        self.to_hash.send(full).map_err(|_| Error::Thread)
+        self.filled = 0;
+        Ok(())
     }
 
-    /// Lets the hash be completed; gives the number of bytes written.
+    /// Gives the number of bytes written.
     fn finish(mut self) -> Result<u64> {
         self.flush()?;
         self.out.flush().map_err(Error::write)?;

@@ -154,7 +154,7 @@ impl Transaction<'_> {
         }
         let directory = items.directory()?;
         Intent::declare(&directory)?;
-        if self.inner.durable() {
+        if self.barriers {
             directory.sync()?;
         }
         let stored = self
@@ -214,7 +214,7 @@ impl Transaction<'_> {
         staged: &[&StagedLayer],
     ) -> Result<Loaded<Layers>, Error> {
         let place = &self.inner.primary.layers;
-        let durable = self.inner.durable();
+        let barriers = self.barriers;
         let base = &self.current.primary.layers;
         if new.is_empty() {
             return Ok(base.clone());
@@ -229,14 +229,14 @@ impl Transaction<'_> {
         for layer in new {
             publish(&self.tree, &mut self.trash, layer, find(staged, layer)?)?;
         }
-        if durable {
+        if barriers {
             self.tree.overlay.sync()?;
         }
         // After the directories, also on disk: recovery finds a link by means of its directory.
         for NewLayer { id, link, .. } in new {
             self.tree.overlay.symlink(format!("../{id}/diff"), format!("l/{link}"))?;
         }
-        if durable {
+        if barriers {
             self.tree.overlay.sub("l")?.sync()?;
             self.tree.layers.sync()?;
         }
@@ -246,7 +246,7 @@ impl Transaction<'_> {
             |layer| layer.flags.incomplete = false,
         )
         .map_err(Error::encode(place.path()))?;
-        place.save(&self.locks.layers, &base, edit, durable)
+        place.save(&self.locks.layers, &base, edit, barriers)
     }
 
     /// Takes back what a failed commit did, under the same locks, so that nobody else saw it.
@@ -258,7 +258,7 @@ impl Transaction<'_> {
             return Ok(());
         }
         let to = (&self.tree, &mut self.trash);
-        self.inner.remove_layers(&self.locks.layers, &layers, &intent.layers, to)?;
+        self.inner.remove_layers(&self.locks.layers, &layers, &intent.layers, to, self.barriers)?;
         for image in &intent.images {
             self.trash.take_image(&self.tree, image)?;
         }

@@ -11,7 +11,7 @@ use super::overlay::{LAYERS, OVERLAY};
 use super::record::{LayerRecord, Record};
 use super::{Error, Snapshot, Store, StoredLayer};
 use crate::image::LayerId;
-use crate::layer::{self, Rebuilt};
+use crate::layer;
 use crate::sys::Cancel;
 
 /// An open layer. It holds no lock: should somebody remove the layer meanwhile, reading fails.
@@ -26,28 +26,47 @@ impl LayerContent {
     /// Writes the uncompressed tar, bit for bit as it was received. `out` must not take it for a
     /// whole before this returns.
     ///
+    /// That it is the same is known by the checksums of all files and of the tar-split, and by its
+    /// length. Hashing it all once more would be half of the work. It is done for layers of which no
+    /// length is known: those that were pulled in parts.
+    ///
     /// # Errors
     /// [`Error::WrongContent`] if what was written is not what the record promises.
-    pub fn copy_to(self, out: impl Write, cancel: &Cancel) -> Result<Rebuilt, Error> {
-        let rebuilt = layer::rebuild(self.tar_split, &self.roots, out, cancel)?;
-        let record = &self.record;
-        let promised = record.diff_id.as_ref().or(record.flags.expected_diff_id.as_ref());
-        let wrong = |expected: String, found: String| Error::WrongContent {
-            layer: record.id.clone(),
-            expected,
-            found,
-        };
+    pub fn copy_to(self, out: impl Write, cancel: &Cancel) -> Result<(), Error> {
+        if self.promised_size().is_none() {
+            return self.copy_hashed(out, cancel);
+        }
+        let size = layer::rebuild(&self.tar_split, &self.roots, out, cancel)?;
+        self.check_size(size)
+    }
+
+    /// As [`LayerContent::copy_to`], and verifies the digest in any case.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn copy_hashed(self, out: impl Write, cancel: &Cancel) -> Result<(), Error> {
+        let rebuilt = layer::rebuild_hashed(&self.tar_split, &self.roots, out, cancel)?;
+        let promised = self.record.diff_id.as_ref().or(self.record.flags.expected_diff_id.as_ref());
         if let Some(promised) = promised.filter(|promised| **promised != rebuilt.diff_id) {
-            return Err(wrong(promised.to_string(), rebuilt.diff_id.to_string()));
+            return Err(self.wrong(promised.to_string(), rebuilt.diff_id.to_string()));
         }
-        // Layers that were pulled in parts may have no size.
-        if let Ok(size) = u64::try_from(record.diff_size)
-            && size > 0
-            && size != rebuilt.size
-        {
-            return Err(wrong(format!("{size} bytes"), format!("{} bytes", rebuilt.size)));
+        self.check_size(rebuilt.size)
+    }
+
+    /// Length of the tar in bytes, if the record has it.
+    fn promised_size(&self) -> Option<u64> {
+        u64::try_from(self.record.diff_size).ok().filter(|size| *size > 0)
+    }
+
+    fn check_size(&self, size: u64) -> Result<(), Error> {
+        match self.promised_size().filter(|promised| *promised != size) {
+            None => Ok(()),
+            Some(promised) => Err(self.wrong(format!("{promised} bytes"), format!("{size} bytes"))),
         }
-        Ok(rebuilt)
+    }
+
+    fn wrong(&self, expected: String, found: String) -> Error {
+        Error::WrongContent { layer: self.record.id.clone(), expected, found }
     }
 }
 

@@ -268,6 +268,13 @@ impl Dir {
         Ok(stat.st_dev)
     }
 
+    /// What kind of file system the directory is on, as `statfs(2)` tells it.
+    pub(super) fn file_system(&self) -> Result<i64, Error> {
+        let stat = fs::fstatfs(&self.fd).map_err(self.failed("examining", Path::new("")))?;
+        #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
+        Ok(stat.f_type as i64)
+    }
+
     fn failed(&self, operation: &'static str, name: &Path) -> impl FnOnce(Errno) -> Error {
         let path =
             if name.as_os_str().is_empty() { self.path.clone() } else { self.path.join(name) };

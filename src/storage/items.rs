@@ -82,8 +82,9 @@ impl Items {
         self.directory.open()
     }
 
-    /// Moves all items to where they belong. Called with the images' lock held.
-    pub(super) fn publish(&self, tree: &Tree, durable: bool) -> Result<(), Error> {
+    /// Moves all items to where they belong, and with `barriers` waits until they are there on disk, too.
+    /// Called with the images' lock held.
+    pub(super) fn publish(&self, tree: &Tree, barriers: bool) -> Result<(), Error> {
         let images = tree.root.sub(IMAGES)?;
         let mut touched = BTreeSet::new();
         for (at, item) in self.staged.iter().enumerate() {
@@ -93,7 +94,7 @@ impl Items {
             let from = format!("{LAYERS}/{}", self.directory.path_of(&staged_name(at)));
             tree.root.rename(from, format!("{IMAGES}/{}/{}", item.image, file_name(&item.key)))?;
         }
-        if durable {
+        if barriers {
             for image in touched {
                 images.sub_nofollow(image)?.sync()?;
             }

@@ -87,6 +87,7 @@ impl Inner {
     /// Repairs the records of the primary store.
     pub(super) fn repair(&self, cancel: &Cancel) -> Result<(), Error> {
         let tree = Tree::open(&self.options.graph_root)?;
+        let barriers = self.has_barriers(&tree)?;
         // Dropped last, when the locks are released.
         let mut trash = Trash::default();
         let layers = self.primary.layers.lock.write(cancel)?;
@@ -97,7 +98,7 @@ impl Inner {
         unshare(&mut edit, &shared_names(&loaded))
             .map_err(Error::encode(self.primary.images.path()))?;
         if edit.is_changed() {
-            self.primary.images.save(&images, &loaded, edit, self.durable())?;
+            self.primary.images.save(&images, &loaded, edit, barriers)?;
         }
 
         let mut loaded = self.primary.layers.load(&layers, None)?;
@@ -105,7 +106,7 @@ impl Inner {
         unshare(&mut edit, &shared_names(&loaded))
             .map_err(Error::encode(self.primary.layers.path()))?;
         if edit.is_changed() {
-            loaded = self.primary.layers.save(&layers, &loaded, edit, self.durable())?;
+            loaded = self.primary.layers.save(&layers, &loaded, edit, barriers)?;
         }
         let incomplete: Vec<LayerId> = loaded
             .records()
@@ -115,7 +116,7 @@ impl Inner {
         for layer in &incomplete {
             tracing::warn!(%layer, "removing an incomplete layer");
         }
-        self.remove_layers(&layers, &loaded, &incomplete, (&tree, &mut trash))?;
+        self.remove_layers(&layers, &loaded, &incomplete, (&tree, &mut trash), barriers)?;
         Ok(())
     }
 
@@ -179,7 +180,8 @@ impl Inner {
         let containers = self.runtime.containers.load(&held, None)?;
         let usage = Usage::count(loaded.records(), known.records(), containers.records());
         let unused = unused(&loaded, usage, &wanted.layers);
-        self.remove_layers(&layers, &loaded, &unused, (tree, &mut trash))?;
+        let barriers = self.has_barriers(tree)?;
+        self.remove_layers(&layers, &loaded, &unused, (tree, &mut trash), barriers)?;
         for layer in &wanted.layers {
             if loaded.records().all(|record| record.id != *layer) {
                 trash.take_layer(tree, layer)?;
@@ -209,8 +211,9 @@ impl Inner {
         base: &Loaded<Layers>,
         doomed: &[LayerId],
         to: (&Tree, &mut Trash),
+        barriers: bool,
     ) -> Result<Loaded<Layers>, Error> {
-        remove::layers(&self.primary.layers, held, base, doomed, to, self.durable())
+        remove::layers(&self.primary.layers, held, base, doomed, to, barriers)
     }
 }
 

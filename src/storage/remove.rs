@@ -17,7 +17,7 @@ pub(super) fn layers(
     base: &Loaded<Layers>,
     doomed: &[LayerId],
     to: (&Tree, &mut Trash),
-    durable: bool,
+    barriers: bool,
 ) -> Result<Loaded<Layers>, Error> {
     let (tree, trash) = to;
     let is_doomed = |id: &LayerId| doomed.contains(id);
@@ -29,7 +29,7 @@ pub(super) fn layers(
     )
     .map_err(Error::encode(place.path()))?;
     if edit.is_changed() {
-        base = place.save(held, &base, edit, durable)?;
+        base = place.save(held, &base, edit, barriers)?;
     }
     for layer in doomed {
         trash.take_layer(tree, layer)?;

@@ -10,7 +10,7 @@ use super::overlay::Tree;
 use super::tempdir::{Area, TempDir};
 use super::{Error, Snapshot, Store};
 use crate::image::{DiffId, LayerId};
-use crate::layer::{self, Compression, Rebuilt, UnpackOptions, Unpacked, Whiteouts};
+use crate::layer::{self, Compression, UnpackOptions, Unpacked, Whiteouts};
 use crate::sys::Cancel;
 
 /// What a staged layer is called in its temporary directory, in containers/storage, too.
@@ -86,9 +86,7 @@ impl Store {
         if staged.unpacked.is_doubtful {
             // Other tools take it, and then it can be neither saved nor pushed, nor told from a
             // damaged one.
-            let rebuilt =
-                layer::rebuild(staged.tar_split()?, &[root.into_fd()], io::sink(), cancel)?;
-            debug_assert_eq!(rebuilt.diff_id, staged.unpacked.diff_id, "each file was compared");
+            layer::rebuild(staged.tar_split()?, &[root.into_fd()], io::sink(), cancel)?;
         }
         if self.inner.durable() {
             self.inner.early_sync.begin(&tree.overlay, staged.unpacked.diff_size);
@@ -104,7 +102,10 @@ impl Store {
     ) -> Result<StagedLayer, Error> {
         let tar_split = staged.tar_split()?;
         let root = [staged.directory()?.sub_nofollow("diff")?.into_fd()];
-        let write = |out: PipeWriter| Ok(layer::rebuild(tar_split, &root, out, cancel)?);
+        let write = |out: PipeWriter| {
+            layer::rebuild(tar_split, &root, out, cancel)?;
+            Ok(())
+        };
         let mut copy = self.stage_written(&staged.trees.path_of(STAGED), write, cancel)?;
         // The record tells how the layer was received, which was not through our pipe.
         copy.unpacked = staged.unpacked.clone();
@@ -141,7 +142,7 @@ impl Store {
     fn stage_written(
         &self,
         name: &str,
-        write: impl FnOnce(PipeWriter) -> Result<Rebuilt, Error> + Send,
+        write: impl FnOnce(PipeWriter) -> Result<(), Error> + Send,
         cancel: &Cancel,
     ) -> Result<StagedLayer, Error> {
         let (reader, writer) = io::pipe().map_err(Error::io("opening a pipe for", name))?;

@@ -9,12 +9,14 @@ use super::dir::Dir;
 use super::early_sync::EarlySync;
 use super::lock::{Containers, Held, Images, ImagesRead, Layers, LayersRead};
 use super::options::{StoreOptions, SyncMode};
-use super::overlay::{self, Access, Location, OVERLAY, Runtime, Tree};
+use super::order;
+use super::overlay::{self, Access, CONTAINERS, IMAGES, Location, OVERLAY, Runtime, Tree};
 use super::record::{ContainerRecord, ImageRecord, LayerRecord, Record};
 use super::records::Loaded;
 use super::recover;
 use super::reserve::Reserve;
 use super::snapshot::{Snapshot, StoredImage, StoredLayer};
+use super::undisclosed::Before;
 use super::write_back::WriteBack;
 use crate::sys::Cancel;
 
@@ -47,6 +49,8 @@ pub(super) struct Inner {
     pub(super) reserve: Reserve,
     /// A commit of ours has failed half way, and what it left has not been recovered yet.
     pub(super) unfinished: AtomicBool,
+    /// What readers see while a writer of ours holds the locks.
+    pub(super) before: Before,
     /// What was loaded last. Taken after the file locks, never before.
     pub(super) cache: Mutex<Option<Current>>,
 }
@@ -109,11 +113,15 @@ impl Store {
     }
 
     /// All records at one instant, under read locks that are released again. The same snapshot is
-    /// returned as long as nothing changed. While another tool keeps the store locked, as older
+    /// returned as long as nothing changed. Nobody waits for a writer of this program: until it is
+    /// done, the store is as it was before. While another tool keeps the store locked, as older
     /// ones do for as long as they unpack a layer, the records are read without locks.
     pub fn snapshot(&self, cancel: &Cancel) -> Result<Snapshot, Error> {
         let inner = &*self.inner;
         for _ in 0..REPAIR_ROUNDS {
+            if let Some(before) = inner.before.get() {
+                return Ok(before);
+            }
             let Some(layers) = inner.primary.layers.lock.read_within(PATIENCE, cancel)? else {
                 return inner.peek(cancel);
             };
@@ -151,6 +159,7 @@ impl Inner {
             write_back,
             reserve: Reserve::default(),
             unfinished: AtomicBool::new(false),
+            before: Before::default(),
             cache: Mutex::default(),
             options,
         })
@@ -266,6 +275,16 @@ impl Inner {
     /// Whether directories and content are synced, not only record files.
     pub(super) fn durable(&self) -> bool {
         self.options.sync == SyncMode::Filesystem
+    }
+
+    /// Whether a step has to be on disk before the next one is made. Where [order](order) is kept, only
+    /// the last one has to be.
+    pub(super) fn has_barriers(&self, tree: &Tree) -> Result<bool, Error> {
+        if !self.durable() {
+            return Ok(false);
+        }
+        let [images, containers] = [tree.root.sub(IMAGES)?, tree.root.sub(CONTAINERS)?];
+        Ok(!order::is_kept([&tree.root, &tree.overlay, &tree.layers, &images, &containers])?)
     }
 
     pub(super) fn unrepaired(&self) -> Error {

@@ -13,6 +13,7 @@ use super::record::{ContainerRecord, ImageRecord, Record};
 use super::records::{Edit, Loaded};
 use super::store::{AdditionalLocks, Current, Inner, REPAIR_ROUNDS, Records};
 use super::trash::{Intent, Trash};
+use super::undisclosed::Undisclosed;
 use super::usage::{self, Usage};
 use super::write_back::Quiet;
 use super::{Error, Snapshot, Store, mounts, names, recover};
@@ -25,7 +26,8 @@ const LARGE_BYTES: i64 = 512 << 20;
 /// The locks of a writer. Dropping it releases them.
 #[derive(Debug)]
 pub(super) struct Locks {
-    // Released inner ones first.
+    // Released inner ones first. Before any of them is, readers have to ask for them again.
+    undisclosed: Option<Undisclosed>,
     containers: ContainersLock,
     _additional: Vec<AdditionalLocks>,
     pub(super) images: ImagesWrite,
@@ -55,6 +57,8 @@ pub struct Transaction<'a> {
     pub(super) locks: Locks,
     pub(super) inner: &'a Inner,
     pub(super) tree: Tree,
+    /// Whether each step has to be on disk before the next.
+    pub(super) barriers: bool,
     /// As it was at the beginning.
     pub(super) current: Current,
     pub(super) images: Edit<Images>,
@@ -93,6 +97,7 @@ impl Store {
         inner.check_writable()?;
         inner.finish_commits(cancel)?;
         let tree = Tree::open(&inner.options.graph_root)?;
+        let barriers = inner.has_barriers(&tree)?;
         for _ in 0..REPAIR_ROUNDS {
             let quiet = inner.write_back.quiet(cancel)?;
             let layers = inner.primary.layers.lock.write(cancel)?;
@@ -112,13 +117,21 @@ impl Store {
                     (ContainersLock::Write(held), current)
                 }
             };
-            let locks =
-                Locks { containers, _additional: additional, images, layers, _quiet: quiet };
+            let mut locks = Locks {
+                undisclosed: None,
+                containers,
+                _additional: additional,
+                images,
+                layers,
+                _quiet: quiet,
+            };
             if let Some(current) = current {
+                locks.undisclosed = Some(inner.before.keep(&current.snapshot));
                 return Ok(Transaction {
                     locks,
                     inner,
                     tree,
+                    barriers,
                     images: current.primary.images.edit(),
                     containers: current.containers.edit(),
                     view: OnceCell::from(current.snapshot.clone()),
@@ -305,12 +318,12 @@ impl Transaction<'_> {
             containers: self.removed_containers.clone(),
         };
         if !intent.layers.is_empty() || !intent.images.is_empty() || !intent.containers.is_empty() {
-            self.trash.intend(&self.tree, &intent, self.inner.durable())?;
+            self.trash.intend(&self.tree, &intent, self.inner.durable(), self.barriers)?;
         }
         let items = self.copy_items()?;
         let containers = self.save_containers()?;
         let images = self.save_images(items.as_ref())?;
-        if self.removes() && self.inner.durable() {
+        if self.removes() && self.barriers {
             // The images have to be gone before anything of them is.
             self.inner.primary.images.sync()?;
         }
@@ -325,6 +338,7 @@ impl Transaction<'_> {
             &self.current.primary.layers,
             &self.removed_layers,
             (&self.tree, &mut self.trash),
+            self.barriers,
         )?;
         Ok((Records { layers, images }, containers))
     }
@@ -334,7 +348,7 @@ impl Transaction<'_> {
         match &self.locks.containers {
             ContainersLock::Write(held) if self.containers.is_changed() => {
                 let (place, edit) = (&self.inner.runtime.containers, self.containers.clone());
-                place.save(held, &self.current.containers, edit, self.inner.durable())
+                place.save(held, &self.current.containers, edit, self.barriers)
             }
             _ => Ok(self.current.containers.clone()),
         }
@@ -348,13 +362,12 @@ impl Transaction<'_> {
     /// Writes the images' records and moves their data items into place. That they were replaced is
     /// not synced yet.
     pub(super) fn save_images(&self, items: Option<&Items>) -> Result<Loaded<Images>, Error> {
-        let durable = self.inner.durable();
         self.inner.primary.images.save_after(
             &self.locks.images,
             &self.current.primary.images,
             self.images.clone(),
             false,
-            || items.map_or(Ok(()), |items| items.publish(&self.tree, durable)),
+            || items.map_or(Ok(()), |items| items.publish(&self.tree, self.barriers)),
         )
     }
 
@@ -365,13 +378,18 @@ impl Transaction<'_> {
         primary: Records,
         containers: Loaded<Containers>,
     ) -> Result<(), Error> {
-        let is_synced = self.removes() || !self.inner.durable();
+        let (durable, removes) = (self.inner.durable(), self.removes());
+        // Where there are barriers, the records were on disk before anything was removed.
+        let is_synced = !durable || removes && self.barriers;
         let size = self.removed_size();
         let Self { locks, inner, current, trash, .. } = self;
         drop(locks);
         inner.remember(inner.current(primary, containers, current.additional));
         // What these records are about was synced before them, so others may see them already.
-        let synced = if is_synced { Ok(()) } else { inner.primary.images.sync() };
+        let mut synced = if is_synced { Ok(()) } else { inner.primary.images.sync() };
+        if removes && !is_synced {
+            synced = synced.and(inner.primary.layers.sync());
+        }
         if size > LARGE_BYTES {
             trash.delete_apart()
         } else {

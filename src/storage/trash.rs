@@ -141,13 +141,14 @@ impl Trash {
         }
     }
 
-    /// Leaves word of what is being deleted; if `durable` it is on disk then, before the records
-    /// that it is about.
+    /// Leaves word of what is being deleted; if `durable` it gets to the disk before the records that it is
+    /// about, for which `barriers` may be needed.
     pub(super) fn intend(
         &mut self,
         at: &Tree,
         intent: &Intent,
         durable: bool,
+        barriers: bool,
     ) -> Result<(), Error> {
         let directory = self.files(at)?.open()?;
         let file = intent.draft(&directory)?;
@@ -155,7 +156,7 @@ impl Trash {
             file.sync_data().map_err(Error::io("syncing", directory.path().join(DRAFT)))?;
         }
         Intent::declare(&directory)?;
-        if durable {
+        if barriers {
             directory.sync()?;
         }
         Ok(())

@@ -73,7 +73,7 @@ pub(crate) fn rebuild(
 ) -> (Vec<u8>, layer::Result<Rebuilt>) {
     let roots: Vec<OwnedFd> = roots.iter().map(|root| File::open(root).unwrap().into()).collect();
     let mut out = Vec::new();
-    let result = layer::rebuild(tar_split, &roots, &mut out, &Cancel::new());
+    let result = layer::rebuild_hashed(tar_split, &roots, &mut out, &Cancel::new());
     (out, result)
 }
 

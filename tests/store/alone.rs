@@ -95,6 +95,25 @@ fn snapshots_are_kept_until_somebody_writes() {
 }
 
 #[test]
+fn readers_do_not_wait_for_a_writer_of_the_same_store() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let id = add(&store, &two_layers(), "", &["localhost/a:1"]);
+    let before = store.snapshot(&Cancel::new()).unwrap();
+    let mut transaction = store.begin(&Cancel::new()).unwrap();
+    transaction.delete_image(&id).unwrap();
+    // What is not done yet is not seen.
+    assert!(store.snapshot(&Cancel::new()).unwrap().is_same(&before));
+    transaction.commit().unwrap();
+    assert!(store.snapshot(&Cancel::new()).unwrap().images().is_empty());
+    // A change that is given up is over, too: others may write again.
+    drop(store.begin(&Cancel::new()).unwrap());
+    let other = fixture.open();
+    add(&other, &two_layers(), "", &["localhost/b:1"]);
+    assert_eq!(store.snapshot(&Cancel::new()).unwrap().images().len(), 1);
+}
+
+#[test]
 fn nothing_stays_of_what_was_removed_or_given_up() {
     let fixture = Fixture::new();
     let store = fixture.open();
@@ -501,6 +520,34 @@ fn containers_go_with_their_image_or_not_at_all() {
     }
     assert_eq!(store.snapshot(&Cancel::new()).unwrap().images().len(), 0);
     assert_eq!(fixture.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn content_is_compared_with_what_the_record_promises() {
+    let fixture = Fixture::new();
+    let tars = two_layers();
+    add(&fixture.open(), &tars, "", &[]);
+    let records = fixture.path("overlay-layers/layers.json");
+    let good = read(&records);
+    let wrong = |bad: String, hashed: bool| {
+        assert_ne!(bad, good);
+        std::fs::write(&records, bad).unwrap();
+        let store = fixture.open();
+        let snapshot = store.snapshot(&Cancel::new()).unwrap();
+        let base = &snapshot.layers()[0].record.id;
+        let content = store.open_layer(&snapshot, base, &Cancel::new()).unwrap();
+        match hashed {
+            true => content.copy_hashed(Vec::new(), &Cancel::new()),
+            false => content.copy_to(Vec::new(), &Cancel::new()),
+        }
+    };
+    let [base, top] = [0, 1].map(|at| diff_ids(&tars)[at].to_string());
+    let other_digest = good.replacen(&base, &top, 2);
+    let size = format!("\"diff-size\":{}", tars[0].len());
+    let is_wrong = |result| matches!(result, Err(Error::WrongContent { .. }));
+    assert!(is_wrong(wrong(other_digest.clone(), true)));
+    assert!(is_wrong(wrong(other_digest.replacen(&size, "\"diff-size\":0", 1), false)));
+    assert!(is_wrong(wrong(good.replacen(&size, "\"diff-size\":1", 1), false)));
 }
 
 #[test]

@@ -76,9 +76,9 @@ fn problem(
         let mut tar = Watched::default();
         let result = store
             .open_layer(&snapshot, &record.id, cancel)
-            .and_then(|content| content.copy_to(&mut tar, cancel));
+            .and_then(|content| content.copy_hashed(&mut tar, cancel));
         let problem = match result {
-            Ok(_) => return Ok(None),
+            Ok(()) => return Ok(None),
             // It is of a kind whose content cannot be verified here.
             Err(Error::UnsupportedLayer { .. }) => return Ok(None),
             Err(error) if is_ours(&error) => return Err(error),
