@@ -28,9 +28,9 @@ impl Disk {
         let attach = ["--find", "--show", "--direct-io=on"];
         let device = run(command("losetup", attach).arg(&file));
         // Without the kernel's own late initialisation, every write is the workload's.
-        run(command("mount", ["-o", "noinit_itable", &device]).arg(&mount));
+        run(command("mount", ["-o", "noinit_itable"]).args([Path::new(&device), &mount]));
         // From now on the device goes with the mount.
-        run(command("losetup", ["--detach", &device]));
+        run(command("losetup", ["--detach"]).arg(&device));
         let disk = Self { dir, mount };
         disk.sync();
         disk

@@ -62,6 +62,8 @@ pub(super) struct RegistryClient {
     trusting: bool,
     /// What tokens are asked for.
     scope: Option<String>,
+    /// The registry has answered a moment ago, to this operation or one before.
+    is_reached: bool,
     challenges: RwLock<Vec<Challenge>>,
     /// By what they were asked for. Locked while a token is asked for, so that one request does.
     tokens: Mutex<BTreeMap<String, Token>>,
@@ -130,14 +132,15 @@ impl RegistryClient {
             let certificates = Certificates::find(&directories, &registry)?;
             let key = Key { host: name, verify, certificates: certificates.stamp() };
             if let Some(line) = reached.find(&key) {
-                return Ok((line, (reached, key)));
+                return Ok((line, (reached, key), true));
             }
             let tls = tls::for_registry(&certificates, verify)?;
             let unhurried = http::unhurried_client(&url, tls.clone())?;
-            let line = Line { http: http::client(&url, tls, silence)?, unhurried, plain: false };
-            Ok((line, (reached, key)))
+            let http = http::client(&url, tls, silence)?;
+            let line = Line { http, unhurried, plain: false, challenges: Vec::new() };
+            Ok((line, (reached, key), false))
         });
-        let (line, reached) =
+        let (line, reached, is_reached) =
             line.await.map_err(|error| Error::new(ErrorKind::Network, error.to_string()))??;
         Ok(Self {
             line,
@@ -147,6 +150,7 @@ impl RegistryClient {
             login,
             trusting: !verify,
             scope: None,
+            is_reached,
             challenges: RwLock::default(),
             tokens: Mutex::default(),
         })
@@ -162,8 +166,17 @@ impl RegistryClient {
         &self.name
     }
 
-    /// Finds out whether there is a registry, whether it uses TLS and what it wants to know.
+    /// Finds out whether there is a registry, whether it uses TLS and what it wants to know. Where all
+    /// of that was found out a moment ago, nothing is asked: [`ask`](Self::ask) notices what has changed
+    /// since.
     pub(super) async fn ping(&mut self) -> Result<()> {
+        if self.is_reached {
+            let _ = self.base.set_scheme(if self.line.plain { "http" } else { "https" });
+            self.learn(self.line.challenges.clone());
+            let (reached, key) = &self.reached;
+            reached.keep(key, &self.line);
+            return Ok(());
+        }
         // Where there is no TLS, that is still so most likely.
         let schemes: &[&str] = match (self.trusting, self.line.plain) {
             (false, _) => &["https"],
@@ -178,6 +191,8 @@ impl RegistryClient {
             match &pinged {
                 Ok(()) => {
                     self.line.plain = *scheme == "http";
+                    self.line.challenges = self.known_challenges();
+                    self.is_reached = true;
                     let (reached, key) = &self.reached;
                     reached.keep(key, &self.line);
                     break;
@@ -283,7 +298,12 @@ impl RegistryClient {
         let reads = matches!(ask.method, Method::GET | Method::HEAD);
         for _ in 0..=http::REDIRECTS {
             let request = self.request(&self.line.http, &url, ask, proof);
-            let failed = |error| http::asking_failed(&ask.method, &url, &error);
+            let failed = |error| {
+                // Whoever comes next finds out anew how it is reached.
+                let (reached, key) = &self.reached;
+                reached.forget(key);
+                http::asking_failed(&ask.method, &url, &error)
+            };
             let response = request.send().await.map_err(failed)?;
             match http::redirect(&response).map(|to| to.filter(|_| reads))? {
                 Some(to) => url = to,
@@ -349,6 +369,10 @@ impl RegistryClient {
         let proof = Proof::Bearer(token.text.clone());
         tokens.insert(key, token);
         Ok(Some(proof))
+    }
+
+    fn known_challenges(&self) -> Vec<Challenge> {
+        self.challenges.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The first challenge that is understood.

@@ -1,5 +1,5 @@
 //! Registries that were talked to a moment ago: the next operation goes on with the same client, over
-//! connections that are open, and knows whether there was TLS.
+//! connections that are open, and knows whether there was TLS and whether it has to say who asks.
 //!
 //! No login and no token is kept. A client is forgotten soon after its last use, so that a daemon
 //! nobody asks for anything has nothing of TLS in memory; one whose certificates in `certs.d` have
@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::Client;
 use tokio::time::Instant;
+
+use super::challenge::Challenge;
 
 /// How long a client is kept after its last use.
 const KEPT: Duration = Duration::from_secs(20);
@@ -58,6 +60,8 @@ pub(super) struct Line {
     pub(super) unhurried: Client,
     /// The registry has answered without TLS, and may: certificates are not checked.
     pub(super) plain: bool,
+    /// What it wanted to know of who asks, when it answered.
+    pub(super) challenges: Vec<Challenge>,
 }
 
 /// The lines that are kept. Clones share them.
@@ -87,6 +91,11 @@ impl Reached {
         if is_new {
             drop(tokio::spawn(forget(Arc::clone(&self.0), key.clone(), until)));
         }
+    }
+
+    /// Forgets a line that leads nowhere any more.
+    pub(super) fn forget(&self, key: &Key) {
+        self.kept().remove(key);
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Key, Kept>> {
@@ -127,7 +136,7 @@ mod tests {
         let tls = super::super::tls::none().unwrap();
         let url = "http://localhost/".parse().unwrap();
         let http = super::super::http::unhurried_client(&url, tls).unwrap();
-        Line { unhurried: http.clone(), http, plain: true }
+        Line { unhurried: http.clone(), http, plain: true, challenges: Vec::new() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,6 @@ use super::overlay::Location;
 use super::snapshot::Snapshot;
 use super::store::{Inner, Records};
 use crate::sys::Cancel;
-use std::sync::PoisonError;
 
 /// After so many attempts, a snapshot that does not quite fit together is better than none.
 const ATTEMPTS: usize = 5;
@@ -24,7 +23,7 @@ impl Inner {
         let mut attempt = 1;
         loop {
             cancel.check()?;
-            let known = self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let known = self.cache().clone();
             let before = self.marks()?;
             let primary = peek_records(&self.primary, known.as_ref().map(|known| &known.primary))?;
             let containers = self.runtime.containers.load(

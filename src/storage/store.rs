@@ -1,7 +1,7 @@
 //! [`Store`]: opening it, and snapshots of its records.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Error;
@@ -51,8 +51,8 @@ pub(super) struct Inner {
     pub(super) unfinished: AtomicBool,
     /// What readers see while a writer of ours holds the locks.
     pub(super) before: Before,
-    /// What was loaded last. Taken after the file locks, never before.
-    pub(super) cache: Mutex<Option<Current>>,
+    /// What was loaded last.
+    cache: Mutex<Option<Current>>,
 }
 
 /// The records of all stores as they are while locks are held. Cheap to clone.
@@ -190,7 +190,7 @@ impl Inner {
         additional: &[AdditionalLocks],
     ) -> Result<Option<Current>, Error> {
         // The cache is replaced as a whole, so a panic elsewhere cannot leave it half changed.
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache();
         let known = cache.as_ref();
         let primary =
             Records::load(&self.primary, layers, images, known.map(|known| &known.primary))?;
@@ -218,9 +218,20 @@ impl Inner {
         Ok(Some(cache.insert(current).clone()))
     }
 
+    /// What was loaded last. To be locked after the file locks, never before.
+    pub(super) fn cache(&self) -> MutexGuard<'_, Option<Current>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps what was just written, so that it need not be read again.
-    pub(super) fn remember(&self, current: Current) {
-        *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
+    pub(super) fn remember(
+        &self,
+        mut cache: MutexGuard<'_, Option<Current>>,
+        primary: Records,
+        containers: Loaded<Containers>,
+        additional: Vec<Option<Records>>,
+    ) {
+        *cache = Some(self.current(primary, containers, additional));
     }
 
     pub(super) fn current(

@@ -383,8 +383,10 @@ impl Transaction<'_> {
         let is_synced = !durable || removes && self.barriers;
         let size = self.removed_size();
         let Self { locks, inner, current, trash, .. } = self;
+        // Readers that come now wait for the new snapshot, rather than read all records anew.
+        let cache = inner.cache();
         drop(locks);
-        inner.remember(inner.current(primary, containers, current.additional));
+        inner.remember(cache, primary, containers, current.additional);
         // What these records are about was synced before them, so others may see them already.
         let mut synced = if is_synced { Ok(()) } else { inner.primary.images.sync() };
         if removes && !is_synced {

@@ -125,9 +125,10 @@ impl Deflate {
     /// A member with all of `content`; `None` if that is too long, which takes 4 GB.
     pub fn member(&mut self, content: &[u8]) -> Option<Vec<u8>> {
         // What cannot be packed is stored, in blocks of at most 64 KiB with five bytes of their own.
-        let mut member = vec![0; content.len() + content.len() / 4096 + 1024];
+        let longest = content.len() + content.len() / 4096 + 1024;
         let (available_in, available_out) =
-            (u32::try_from(content.len()).ok()?, u32::try_from(member.len()).ok()?);
+            (u32::try_from(content.len()).ok()?, u32::try_from(longest).ok()?);
+        let mut member: Vec<u8> = Vec::with_capacity(longest);
         let mut stream = MaybeUninit::<c::isal_zstream>::zeroed();
         // SAFETY: the stream consists of integers and pointers, for which zeros are a value; it is
         // valid for writes, and `isal_deflate_stateless_init` writes only to it.
@@ -153,7 +154,8 @@ impl Deflate {
         let code = unsafe { c::isal_deflate_stateless(&raw mut *stream) };
         let packed = code == c::COMP_OK.cast_signed() && stream.avail_in == 0;
         let written = (available_out - stream.avail_out) as usize;
-        member.truncate(written);
+        // SAFETY: ISA-L has written that much of the capacity, from its beginning.
+        unsafe { member.set_len(written) };
         packed.then_some(member)
     }
 }

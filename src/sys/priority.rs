@@ -1,7 +1,7 @@
 //! Who goes first when there are not enough processors.
 
-/// How much lower, as `nice(1)` counts: a third of what others get, if they want it.
-const BACKGROUND: i32 = 5;
+/// How much lower, as `nice(1)` counts: a ninth of what others get, if they want it.
+const BACKGROUND: i32 = 10;
 
 /// Lets the calling thread, and those that it will start, stand back behind the others: behind those
 /// that answer requests. Nobody else's work is slower for it when the machine has nothing else to do.

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -14,6 +16,9 @@ use crate::support::tool::{command, output, run};
 const MIB: u64 = 1 << 20;
 /// The number that the kernel has for loop devices.
 const LOOP_MAJOR: u32 = 7;
+/// How often something that is in use is unmounted again, and how soon.
+const UNMOUNTING: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A kind of file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +163,17 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if let Err(error) = unmount(self.dir.path(), UnmountFlags::empty()) {
+        // A process that has just ended may not have given up everything yet. What stays mounted is in the
+        // way of the next mount of the same file system.
+        let mut unmounted = Ok(());
+        for _ in 0..UNMOUNTING {
+            unmounted = unmount(self.dir.path(), UnmountFlags::empty());
+            match unmounted {
+                Err(rustix::io::Errno::BUSY) => thread::sleep(PAUSE),
+                _ => break,
+            }
+        }
+        if let Err(error) = unmounted {
             eprintln!("unmounting {}: {error}", self.dir.path().display());
             let _ = unmount(self.dir.path(), UnmountFlags::DETACH);
         }
