@@ -136,10 +136,7 @@ impl Packers {
         for _ in 0..self.wanted.get() {
             let (queue, level) = (Arc::clone(&queue), self.level);
             let thread = thread::Builder::new().name("gzip".into());
-            self.threads.push(thread.spawn(move || {
-                crate::sys::priority::background();
-                pack_all(&queue, level);
-            })?);
+            self.threads.push(thread.spawn(move || pack_all(&queue, level))?);
         }
         Ok(jobs)
     }

@@ -28,7 +28,7 @@ use super::tarsplit::Writer;
 use super::whiteout;
 use super::{Compression, Entry, EntryKind, Error, Limits, Result, TarEntry, TarReader};
 use crate::image::{DiffId, Digest};
-use crate::sys::{Cancel, confine, priority};
+use crate::sys::{Cancel, confine};
 
 /// Files up to this size are handed to the pool whole, larger ones in chunks of it.
 const CHUNK: usize = 256 << 10;
@@ -139,7 +139,6 @@ fn unpack_as(
 ) -> Result<Unpacked> {
     thread::scope(|scope| {
         let unpacking = spawn(scope, "layer-tar", || {
-            priority::background();
             confine::to_tree(into.0).map_err(Error::confine)?;
             unpack_confined(compression, input, into, options, cancel)
         })?;

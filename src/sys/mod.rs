@@ -11,7 +11,6 @@ mod lock;
 #[allow(unsafe_code)]
 pub mod memory;
 pub mod namespace;
-pub mod priority;
 pub mod tree;
 
 pub use cancel::{Cancel, Canceled};
