@@ -29,7 +29,7 @@ const PLACES: usize = 8;
 const LONGEST: u64 = 16 << 20;
 
 /// A repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Place {
     /// The registry, as references name it.
     pub(super) registry: String,

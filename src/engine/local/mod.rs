@@ -65,6 +65,7 @@ pub use events::EventBackend;
 use events::Events;
 use library::{DerivedCache, ImageData, Library, ReadError};
 use pull::Flights;
+use push::RecentBlobs;
 use resolve::Lists;
 
 /// What the engine is told about the host, besides the store.
@@ -94,6 +95,7 @@ struct Shared {
     events: Events,
     flights: Flights,
     forms: BlobForms,
+    recent: RecentBlobs,
 }
 
 impl ImageData for Store {
@@ -149,7 +151,15 @@ impl LocalEngine {
         let (derived, events) = (DerivedCache::default(), Events::new(options.events.clone()));
         let flights = Flights::default();
         let forms = BlobForms::new(&store.options().run_root);
-        let shared = Shared { store, options, derived, events, flights, forms };
+        let shared = Shared {
+            store,
+            options,
+            derived,
+            events,
+            flights,
+            forms,
+            recent: RecentBlobs::default(),
+        };
         Self { shared: Arc::new(shared), tasks }
     }
 

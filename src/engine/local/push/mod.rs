@@ -6,6 +6,7 @@
 
 mod pack;
 mod plan;
+mod recent;
 mod session;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::events::ImageAction;
 use crate::image::{ImageId, Reference, registry_reference};
 use crate::registry::{Access, Retry, Unreached};
 use plan::{ImagePlan, ListPlan};
+pub(super) use recent::RecentBlobs;
 use session::Session;
 
 /// Sends the image `name`, or the manifest list of that name if there is no image for this platform, or

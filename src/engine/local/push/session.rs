@@ -13,6 +13,7 @@ use super::super::blob_forms::{Place, Seen};
 use super::super::{LocalEngine, failure};
 use super::pack::{How, Outcome, pack};
 use super::plan::{ImagePlan, LayerPlan, ListPlan};
+use super::recent::RecentBlobs;
 use crate::engine::{
     ByteStream, Error, ErrorKind, PushCompression, PushFormat, PushOptions, Result, Steps,
 };
@@ -42,6 +43,10 @@ pub(super) struct Session<'a> {
     sending: Semaphore,
     /// A layer was not there and had to be sent.
     has_sent: AtomicBool,
+    /// A blob was not looked for, because it was there a moment ago.
+    has_trusted: AtomicBool,
+    /// The registry misses some of these.
+    has_missed: AtomicBool,
     /// Blobs that are certainly at the destination.
     seen: Mutex<Vec<Seen>>,
 }
@@ -71,7 +76,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         let (unreached, destination) = (Mutex::new(Some(unreached)), OnceCell::new());
         let (sending, seen) = (Semaphore::new(SENT_AT_ONCE), Mutex::default());
-        let has_sent = AtomicBool::new(false);
+        let [has_sent, has_trusted, has_missed] = [false; 3].map(AtomicBool::new);
         Self {
             engine,
             options,
@@ -82,6 +87,8 @@ impl<'a> Session<'a> {
             retry,
             sending,
             has_sent,
+            has_trusted,
+            has_missed,
             seen,
         }
     }
@@ -107,6 +114,18 @@ impl<'a> Session<'a> {
 
     /// Sends an image, under its name or, for what a list lists, under its digest only.
     pub(super) async fn image(&self, plan: &ImagePlan, instance: Option<&Digest>) -> Result<Sent> {
+        let sent = self.try_image(plan, instance).await;
+        if sent.is_ok() || !self.has_missed.swap(false, Ordering::Relaxed) {
+            return sent;
+        }
+        // What was there is gone.
+        if let Ok(destination) = self.destination().await {
+            self.recent().forget(&place_of(destination));
+        }
+        self.try_image(plan, instance).await
+    }
+
+    async fn try_image(&self, plan: &ImagePlan, instance: Option<&Digest>) -> Result<Sent> {
         let stored = &plan.image.manifest;
         let digest_wanted = self.target.digest();
         let matches = |wanted: &Digest| *wanted == stored.digest() || instance.is_some();
@@ -261,6 +280,10 @@ impl<'a> Session<'a> {
                 destination.map_err(|error| ManifestRefused { error, kind_is_refused: false })?;
             let put = destination.put_manifest(place, kind.media_type(), manifest.clone()).await;
             let Err(ManifestRefused { error, kind_is_refused }) = put else { return Ok(()) };
+            if misses_blobs(&error) {
+                let trusted = self.has_trusted.swap(false, Ordering::Relaxed);
+                self.has_missed.fetch_or(trusted, Ordering::Relaxed);
+            }
             let again = self.retry.again(&mut failed, error).await;
             again.map_err(|error| ManifestRefused { error, kind_is_refused })?;
         }
@@ -277,6 +300,9 @@ impl<'a> Session<'a> {
         let Ok(destination) = self.destination().await else { return Found::default() };
         let config = async {
             let digest = Digest::of(&config(plan, kind).ok()?);
+            if self.was_there(destination, &digest) {
+                return Some(digest);
+            }
             let found = destination.find_blob(&digest, &digest).await.ok()?;
             found.map(|_| digest)
         };
@@ -288,16 +314,27 @@ impl<'a> Session<'a> {
     async fn config(&self, config: Bytes, found: Option<&Digest>) -> Result<()> {
         let digest = Digest::of(&config);
         self.step(format!("Copying config {digest}\n")).await;
-        if found == Some(&digest) {
-            return Ok(());
-        }
         let writing = |error| failure::registry(error).context("writing blob");
         let destination = self.destination().await.map_err(writing)?;
-        let mut failed = 0;
-        while let Err(error) = destination.put_blob(&digest, config.clone()).await {
-            self.retry.again(&mut failed, error).await.map_err(writing)?;
+        if found != Some(&digest) {
+            let mut failed = 0;
+            while let Err(error) = destination.put_blob(&digest, config.clone()).await {
+                self.retry.again(&mut failed, error).await.map_err(writing)?;
+            }
         }
+        self.recent().note(&place_of(destination), &digest);
         Ok(())
+    }
+
+    fn recent(&self) -> &RecentBlobs {
+        &self.engine.shared.recent
+    }
+
+    /// Whether a blob was there a moment ago, so that it need not be looked for.
+    fn was_there(&self, destination: &Destination, blob: &Digest) -> bool {
+        let was = self.recent().has(&place_of(destination), blob);
+        self.has_trusted.fetch_or(was, Ordering::Relaxed);
+        was
     }
 
     /// Whether the registry has a blob of a layer. One of another length is not the one that was seen.
@@ -360,16 +397,17 @@ impl<'a> Session<'a> {
             let named = kind == ManifestKind::Oci || blob.packing != Packing::Zstd;
             named && (!self.options.force_compression || blob.packing == how.packing())
         };
-        for blob in layer.blobs.iter().filter(|blob| fits(blob)) {
+        let known = || layer.blobs.iter().filter(|blob| fits(blob));
+        if let Some(blob) = known().find(|blob| self.was_there(destination, &blob.digest)) {
+            return Ok(blob.clone());
+        }
+        for blob in known() {
             if self.has(destination, diff_id, blob).await.map_err(reusing)? {
                 self.note(layer, blob, destination);
                 return Ok(blob.clone());
             }
         }
-        let here = Place {
-            registry: destination.registry().to_owned(),
-            repository: destination.path().to_owned(),
-        };
+        let here = place_of(destination);
         let mut begun = None;
         let elsewhere = layer.elsewhere(&plan.origins, &here);
         let elsewhere: Vec<_> = elsewhere.into_iter().filter(|(blob, _)| fits(blob)).collect();
@@ -405,18 +443,13 @@ impl<'a> Session<'a> {
     }
 
     fn note(&self, layer: &LayerPlan, blob: &LayerBlob, destination: &Destination) {
+        let place = place_of(destination);
+        self.recent().note(&place, &blob.digest);
         // What is not packed is known anyway.
         if blob.packing == Packing::Plain {
             return;
         }
-        let seen = Seen {
-            diff_id: layer.diff_id.clone(),
-            blob: blob.clone(),
-            place: Place {
-                registry: destination.registry().to_owned(),
-                repository: destination.path().to_owned(),
-            },
-        };
+        let seen = Seen { diff_id: layer.diff_id.clone(), blob: blob.clone(), place };
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     }
 
@@ -485,6 +518,18 @@ async fn send(
             Err(registry::Error::new(registry::ErrorKind::Answer, text))
         }
     }
+}
+
+/// Whether a manifest is refused for its blobs: some registries have no other word for that than that
+/// it is invalid.
+fn misses_blobs(error: &registry::Error) -> bool {
+    let (_, cause) = error.clone().into_parts();
+    cause.contains("blob unknown") || cause.starts_with("manifest invalid")
+}
+
+/// The repository, as it is remembered.
+fn place_of(destination: &Destination) -> Place {
+    Place { registry: destination.registry().to_owned(), repository: destination.path().to_owned() }
 }
 
 fn other_digest() -> Error {
