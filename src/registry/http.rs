@@ -180,13 +180,14 @@ fn reason(url: &Url, error: &reqwest::Error) -> (String, Option<String>) {
 
 fn tls_reason(host: &str, error: &rustls::Error) -> String {
     use rustls::CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+        NotValidYet, NotValidYetContext, UnknownIssuer,
     };
     use rustls::Error::{InvalidCertificate, InvalidMessage};
     let certificate = match error {
         InvalidMessage(_) => return "http: server gave HTTP response to HTTPS client".to_owned(),
-        InvalidCertificate(UnknownIssuer) => {
+        // The signature is not by the authority of that name which is known here.
+        InvalidCertificate(UnknownIssuer | BadSignature) => {
             "x509: certificate signed by unknown authority".to_owned()
         }
         InvalidCertificate(
