@@ -32,6 +32,12 @@ pub(super) fn unhurried_client(url: &Url, tls: ClientConfig) -> Result<Client> {
     build(builder(url, tls))
 }
 
+/// As [`unhurried_client`], without TLS, for the server behind the socket at `path`.
+pub(super) fn socket_client(path: &str) -> Result<Client> {
+    let host = Url::parse("http://localhost/").expect("is one");
+    build(builder(&host, super::tls::none()?).unix_socket(path))
+}
+
 fn build(builder: ClientBuilder) -> Result<Client> {
     builder.build().map_err(|error| Error::new(ErrorKind::Network, innermost(&error)))
 }
