@@ -132,6 +132,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     options.registry.certs_directories = registry.certs_directories;
     options.registry.policy = registry.policy;
     options.registry.download_limit = registry.download_limit;
+    options.registry.docker_host = registry.docker_host;
     options.events = event_backend(events);
     let engine = LocalEngine::new(store, options, tasks.clone());
 

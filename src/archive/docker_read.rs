@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::found::{Found, LAYERS};
 use super::{ArchivedImage, Error, Members};
 use crate::image::document::{DockerDescriptor, DockerManifest};
-use crate::image::{DiffId, Digest, ImageConfig, Manifest, Reference, go_json, media_type};
+use crate::image::{
+    ArchiveChoice, DiffId, Digest, ImageConfig, Manifest, Reference, go_json, media_type,
+};
 use crate::layer::Unpacked;
 
 const MANIFEST: &str = "manifest.json";
@@ -30,11 +32,7 @@ struct Item {
 pub fn docker_images<L: AsRef<Unpacked>>(
     members: &Members<L>,
 ) -> Result<Vec<ArchivedImage>, Error> {
-    let list =
-        members.document(MANIFEST).ok_or_else(|| Error::MissingComponent(MANIFEST.into()))?;
-    let items: Option<Vec<Item>> = serde_json::from_slice(list)
-        .map_err(|source| Error::Json { document: format!("tar {MANIFEST}"), source })?;
-    let items = items.unwrap_or_default();
+    let items = items(members)?;
     let names: Vec<Vec<Reference>> =
         items.iter().enumerate().map(|(at, item)| names(item, at)).collect::<Result<_, _>>()?;
     // A name stands for the first image that has it, however often it comes.
@@ -54,6 +52,57 @@ pub fn docker_images<L: AsRef<Unpacked>>(
         }
     }
     Ok(found.into_images())
+}
+
+/// One image of `manifest.json`.
+pub fn docker_image<L: AsRef<Unpacked>>(
+    members: &Members<L>,
+    choice: &ArchiveChoice,
+) -> Result<ArchivedImage, Error> {
+    let items = items(members)?;
+    let count = items.len();
+    let (at, name) = match choice {
+        ArchiveChoice::Only if count == 1 => (0, None),
+        ArchiveChoice::Only => {
+            let text = format!("Unexpected tar {MANIFEST}: expected 1 item, got {count}");
+            return Err(Error::Malformed(text));
+        }
+        ArchiveChoice::At(at) if *at < count => (*at, None),
+        ArchiveChoice::At(at) => {
+            let text = format!("Invalid source index @{at}, only {count} manifest items available");
+            return Err(Error::Malformed(text));
+        }
+        ArchiveChoice::Named(name) => {
+            let (at, name) = find(&items, name)?;
+            (at, Some(name))
+        }
+    };
+    let names = match name {
+        Some(name) => vec![name],
+        None => names(&items[at], at)?,
+    };
+    image(&items[at], names, members)
+}
+
+/// The first item with a name that is this one to Docker, and what it is to Podman.
+fn find(items: &[Item], name: &Reference) -> Result<(usize, Reference), Error> {
+    for (at, item) in items.iter().enumerate() {
+        for tag in item.repo_tags.iter().flatten() {
+            let invalid = |source| Error::Tag { tag: tag.clone(), item: at, source };
+            if Reference::normalize_docker(tag).map_err(invalid)? == *name {
+                return Ok((at, Reference::normalize_local(tag).map_err(invalid)?));
+            }
+        }
+    }
+    Err(Error::Malformed(format!("Tag {:?} not found", name.to_string())))
+}
+
+fn items<L>(members: &Members<L>) -> Result<Vec<Item>, Error> {
+    let list =
+        members.document(MANIFEST).ok_or_else(|| Error::MissingComponent(MANIFEST.into()))?;
+    let items: Option<Vec<Item>> = serde_json::from_slice(list)
+        .map_err(|source| Error::Json { document: format!("tar {MANIFEST}"), source })?;
+    Ok(items.unwrap_or_default())
 }
 
 fn names(item: &Item, at: usize) -> Result<Vec<Reference>, Error> {

@@ -36,11 +36,13 @@ use crate::image::{DiffId, Digest, ImageConfig, Manifest, Reference};
 pub use blob::BlobOptions;
 pub use dir_read::dir_image;
 pub use docker_dir::write_docker_dir;
-pub use docker_read::docker_images;
+pub use docker_read::{docker_image, docker_images};
 pub use docker_write::write_docker_archive;
 pub use error::{Error, StageError};
 pub use gather::{DirectoryFile, gather};
-pub use oci_read::{oci_directory_images, oci_image, oci_images};
+pub use oci_read::{
+    oci_chosen_image, oci_directory_image, oci_directory_images, oci_image, oci_images,
+};
 pub use oci_write::write_oci_archive;
 pub use scan::{Limits, Members, scan};
 

@@ -10,8 +10,9 @@ use crate::layer::Unpacked;
 
 const INDEX: &str = "index.json";
 /// Where a name can stand, in order of preference.
-const NAME_ANNOTATIONS: [&str; 2] =
-    ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", REF_NAME];
+/// Where a layout says what an image is called in it.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// BuildKit calls so what it says about an image, beside the image.
 const ABOUT_ANOTHER: &str = "vnd.docker.reference.type";
 /// The platform of what runs nowhere, as BuildKit writes it.
@@ -68,6 +69,49 @@ pub fn oci_directory_images<L: AsRef<Unpacked>>(
         return Err(Error::Malformed("more than one image in oci, choose an image".into()));
     }
     Ok(images)
+}
+
+/// The image that `index.json` annotates with the name `reference`, or the only one, and the names
+/// that it has there.
+pub fn oci_chosen_image<L: AsRef<Unpacked>>(
+    members: &Members<L>,
+    platform: &Platform,
+    reference: Option<&str>,
+) -> Result<ArchivedImage, Error> {
+    let blobs = Blobs { members, names: NAMES, platform };
+    let index = index(members, Error::MissingIndex)?;
+    let entry = chosen(&index, reference)
+        .map_err(|text| Error::Malformed(format!("loading index: {text}")))?;
+    let names = name(&entry.annotations)?.into_iter().collect();
+    blobs.image(blobs.manifest(entry)?, names)
+}
+
+/// As [`oci_chosen_image`], for a layout that is a directory. It gets no names.
+pub fn oci_directory_image<L: AsRef<Unpacked>>(
+    members: &Members<L>,
+    platform: &Platform,
+    reference: Option<&str>,
+) -> Result<ArchivedImage, Error> {
+    let blobs = Blobs { members, names: NAMES, platform };
+    let index = index(members, Error::MissingBlob(INDEX.into()))?;
+    let entry = chosen(&index, reference).map_err(Error::Malformed)?;
+    blobs.image(blobs.manifest(entry)?, Vec::new())
+}
+
+/// The entry that is meant, as Podman finds it.
+fn chosen<'a>(index: &'a Manifest, reference: Option<&str>) -> Result<&'a Descriptor, String> {
+    let Some(reference) = reference else {
+        return match index.instances() {
+            [entry] => Ok(entry),
+            _ => Err("more than one image in oci, choose an image".to_owned()),
+        };
+    };
+    let is_meant = |entry: &&Descriptor| {
+        entry.annotations.get(REF_NAME).is_some_and(|name| name == reference)
+            && matches!(&*entry.media_type, media_type::OCI_MANIFEST | media_type::OCI_INDEX)
+    };
+    let found = index.instances().iter().find(is_meant);
+    found.ok_or_else(|| format!("no descriptor found for reference {reference:?}"))
 }
 
 fn index<L>(members: &Members<L>, missing: Error) -> Result<Manifest, Error> {

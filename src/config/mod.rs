@@ -64,6 +64,8 @@ pub struct RegistryConfig {
     pub policy: PolicyFile,
     /// Longest body that is downloaded for an import, bytes.
     pub download_limit: u64,
+    /// Where the Docker daemon is, if `DOCKER_HOST` says.
+    pub docker_host: Option<String>,
 }
 
 /// Where and how to serve.
@@ -184,6 +186,7 @@ impl Config {
                 registries_conf: registries::named_file(host),
                 policy: registries::policy_file(serve.signature_policy.as_deref(), host),
                 download_limit: serve.download_limit,
+                docker_host: registries::docker_host(host),
             },
             limits: serve.limits,
             serve: ServeConfig {

@@ -158,6 +158,11 @@ pub(super) fn certs_directories(host: &Host) -> Vec<PathBuf> {
     user.into_iter().chain(system).collect()
 }
 
+/// Where the Docker daemon is, if the environment says. Images are pulled from it, no more.
+pub(super) fn docker_host(host: &Host) -> Option<String> {
+    host.variable("DOCKER_HOST").map(str::to_owned)
+}
+
 /// Where the signature policy is: where somebody says, else the user's, else the system's. It is read
 /// when it is needed.
 pub(super) fn policy_file(named: Option<&Path>, host: &Host) -> PolicyFile {

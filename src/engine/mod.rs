@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::image::Login;
+use crate::image::{HostedImage, Login, Platform};
 
 pub use crate::events::Event;
 pub use error::{Error, ErrorKind, Refusal, Result};
@@ -122,6 +122,15 @@ pub trait ImageEngine: Send + Sync + std::fmt::Debug + 'static {
         &self,
         name: &ImageName,
         options: PullOptions,
+        progress: PullProgress,
+    ) -> Result<PullReport>;
+
+    /// Brings an image that is not in a registry, of an index that for `platform`; what is empty there
+    /// is the host's. The caller must be one who may read it.
+    async fn pull_hosted(
+        &self,
+        image: &HostedImage,
+        platform: Platform,
         progress: PullProgress,
     ) -> Result<PullReport>;
 

@@ -63,6 +63,13 @@ pub enum PullEvent {
     },
 }
 
+impl PullEvent {
+    /// A text without the end of its line.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into() + "\n")
+    }
+}
+
 /// How far a blob is. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobStage {
@@ -106,15 +113,18 @@ impl PullProgress {
 
     /// Tells a text, without the end of its line.
     pub async fn text(&self, text: impl Into<String>) {
-        if let Self(Some(tell)) = self {
-            tell(PullEvent::Text(text.into() + "\n")).await;
-        }
+        self.event(PullEvent::text(text)).await;
     }
 
     /// Tells what happened to a blob.
     pub async fn blob(&self, digest: &Digest, stage: BlobStage) {
+        self.event(PullEvent::Blob { digest: digest.clone(), stage }).await;
+    }
+
+    /// Tells an event.
+    pub async fn event(&self, event: PullEvent) {
         if let Self(Some(tell)) = self {
-            tell(PullEvent::Blob { digest: digest.clone(), stage }).await;
+            tell(event).await;
         }
     }
 }

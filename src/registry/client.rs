@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::challenge::{Challenge, challenges};
 use super::error::{Error, ErrorKind, Result};
@@ -134,10 +135,11 @@ impl RegistryClient {
             if let Some(line) = reached.find(&key) {
                 return Ok((line, (reached, key), true));
             }
+            let made = Instant::now();
             let tls = tls::for_registry(&certificates, verify)?;
             let unhurried = http::unhurried_client(&url, tls.clone())?;
             let http = http::client(&url, tls, silence)?;
-            let line = Line { http, unhurried, plain: false, challenges: Vec::new() };
+            let line = Line { http, unhurried, plain: false, challenges: Vec::new(), made };
             Ok((line, (reached, key), false))
         });
         let (line, reached, is_reached) =

@@ -32,6 +32,12 @@ pub(super) fn unhurried_client(url: &Url, tls: ClientConfig) -> Result<Client> {
     build(builder(url, tls))
 }
 
+/// As [`unhurried_client`], without TLS, for the server behind the socket at `path`.
+pub(super) fn socket_client(path: &str) -> Result<Client> {
+    let host = Url::parse("http://localhost/").expect("is one");
+    build(builder(&host, super::tls::none()?).unix_socket(path))
+}
+
 fn build(builder: ClientBuilder) -> Result<Client> {
     builder.build().map_err(|error| Error::new(ErrorKind::Network, innermost(&error)))
 }
@@ -180,13 +186,14 @@ fn reason(url: &Url, error: &reqwest::Error) -> (String, Option<String>) {
 
 fn tls_reason(host: &str, error: &rustls::Error) -> String {
     use rustls::CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+        NotValidYet, NotValidYetContext, UnknownIssuer,
     };
     use rustls::Error::{InvalidCertificate, InvalidMessage};
     let certificate = match error {
         InvalidMessage(_) => return "http: server gave HTTP response to HTTPS client".to_owned(),
-        InvalidCertificate(UnknownIssuer) => {
+        // The signature is not by the authority of that name which is known here.
+        InvalidCertificate(UnknownIssuer | BadSignature) => {
             "x509: certificate signed by unknown authority".to_owned()
         }
         InvalidCertificate(

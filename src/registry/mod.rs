@@ -9,6 +9,7 @@
 //! | [`upload`] | writing of blobs and manifests |
 //! | [`retry`] | trying again |
 //! | `reached` | registries that were talked to a moment ago |
+//! | [`docker_daemon`] | images of the Docker daemon |
 //! | [`policy`] | which images may be used at all |
 //! | [`mod@search`] | what registries have |
 //! | `auth` | the host's own logins |
@@ -24,6 +25,7 @@
 mod auth;
 mod challenge;
 pub mod client;
+pub mod docker_daemon;
 pub mod download;
 pub mod error;
 mod http;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub policy: PolicyFile,
     /// Longest body that is downloaded for an import, bytes.
     pub download_limit: u64,
+    /// Where the Docker daemon is, as `DOCKER_HOST` says it. `None`: where it usually is.
+    pub docker_host: Option<String>,
     /// How long a server that owes an answer, or the rest of it, may be silent.
     pub silence: Duration,
     /// Registries that were talked to a moment ago.
@@ -87,6 +91,7 @@ impl Default for Settings {
             certs_directories: Vec::new(),
             policy: PolicyFile::default(),
             download_limit: u64::MAX,
+            docker_host: None,
             silence: SILENCE,
             reached: reached::Reached::default(),
         }

@@ -3,7 +3,8 @@
 //!
 //! No login and no token is kept. A client is forgotten soon after its last use, so that a daemon
 //! nobody asks for anything has nothing of TLS in memory; one whose certificates in `certs.d` have
-//! changed is not used again.
+//! changed is not used again. However often it is used, it is forgotten after a while, so that whom the
+//! system trusts now counts then.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +20,8 @@ use super::challenge::Challenge;
 
 /// How long a client is kept after its last use.
 const KEPT: Duration = Duration::from_secs(20);
+/// How long it is kept at most after it was made.
+const LIFE: Duration = Duration::from_secs(60);
 /// Clients that are kept at the same time; callers may name any number of registries.
 const CLIENTS: usize = 32;
 
@@ -62,6 +65,8 @@ pub(super) struct Line {
     pub(super) plain: bool,
     /// What it wanted to know of who asks, when it answered.
     pub(super) challenges: Vec<Challenge>,
+    /// When the clients were made, and read whom the system trusts.
+    pub(super) made: Instant,
 }
 
 /// The lines that are kept. Clones share them.
@@ -81,10 +86,12 @@ impl Reached {
 
     /// Keeps a line for a while. Needs a runtime.
     pub(super) fn keep(&self, key: &Key, line: &Line) {
-        let until = Instant::now() + KEPT;
+        let now = Instant::now();
+        let until = (now + KEPT).min(line.made + LIFE);
         let mut kept = self.kept();
         let is_new = !kept.contains_key(key);
-        if is_new && kept.len() >= CLIENTS {
+        let is_outlived = kept.get(key).is_some_and(|kept| kept.line.made > line.made);
+        if until <= now || is_outlived || is_new && kept.len() >= CLIENTS {
             return;
         }
         kept.insert(key.clone(), Kept { line: line.clone(), until });
@@ -103,7 +110,7 @@ impl Reached {
     }
 }
 
-/// Forgets a line when it has not been used for a while.
+/// Forgets a line when it has not been used for a while, or is old.
 async fn forget(kept: Arc<Mutex<HashMap<Key, Kept>>>, key: Key, mut until: Instant) {
     loop {
         tokio::time::sleep_until(until).await;
@@ -136,11 +143,12 @@ mod tests {
         let tls = super::super::tls::none().unwrap();
         let url = "http://localhost/".parse().unwrap();
         let http = super::super::http::unhurried_client(&url, tls).unwrap();
-        Line { unhurried: http.clone(), http, plain: true, challenges: Vec::new() }
+        let made = Instant::now();
+        Line { unhurried: http.clone(), http, plain: true, challenges: Vec::new(), made }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_are_kept_while_they_are_used() {
+    async fn lines_are_kept_while_they_are_used_and_not_old() {
         let (reached, line) = (Reached::default(), line());
         reached.keep(&key("a"), &line);
         for _ in 0..5 {
@@ -149,6 +157,13 @@ mod tests {
             reached.keep(&key("a"), &line);
         }
         assert!(reached.find(&key("b")).is_none());
+        // Whoever has it still can go on with it, but it is not kept for others.
+        tokio::time::sleep(KEPT).await;
+        reached.keep(&key("a"), &line);
+        assert!(reached.kept().is_empty());
+
+        let other = Line { made: Instant::now(), ..line };
+        reached.keep(&key("a"), &other);
         tokio::time::sleep(KEPT * 2).await;
         assert!(reached.kept().is_empty());
     }

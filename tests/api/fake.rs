@@ -16,7 +16,7 @@ use imaged::engine::{
     RemoveOptions, RemoveReport, ResolveReport, Result, SaveOptions, SearchHit, SearchOptions,
     Steps, StoreInfo, SystemInfo, TreeOptions, TreeReport, VersionReport,
 };
-use imaged::image::Login;
+use imaged::image::{HostedImage, Login, Platform};
 use serde_json::Value;
 
 use crate::replay::report;
@@ -242,6 +242,16 @@ impl ImageEngine for Fake {
             report::tell(&progress, record).await;
         }
         Ok(PullReport { images: records.last().map(report::images).unwrap_or_default() })
+    }
+
+    async fn pull_hosted(
+        &self,
+        image: &HostedImage,
+        platform: Platform,
+        progress: PullProgress,
+    ) -> Result<PullReport> {
+        let options = PullOptions::default();
+        self.pull(&ImageName::new(format!("{image} for {platform:?}")), options, progress).await
     }
 
     async fn push(

@@ -213,6 +213,8 @@ async fn files_of_the_host_are_for_the_own_user() {
     for (route, call) in [
         ("local/images/load?path=%2Fa%20b", "load_file /a b"),
         ("images/import?url=a%2Fb", "import_file a/b "),
+        ("images/pull?quiet=true&reference=oci:%2Fa:b", "pull oci:/a:b for "),
+        ("images/pull?reference=docker-daemon:a:1", "pull docker-daemon:a:1 for "),
     ] {
         let target = format!("/v6.0.0/libpod/{route}");
         let engine = Arc::new(Fake::default());

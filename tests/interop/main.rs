@@ -25,6 +25,7 @@ mod policy;
 mod prune;
 mod pull;
 mod push;
+mod push_tls;
 mod reading;
 mod refused;
 mod registries;

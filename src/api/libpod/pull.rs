@@ -1,4 +1,4 @@
-//! An image from a registry.
+//! An image from a registry, or from wherever else it is.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use utoipa::IntoParams;
 
 use super::Engine;
 use crate::api::error::{ApiError, ErrorBody};
-use crate::api::extract::{Query, RegistryLogins};
+use crate::api::extract::{OwnUser, Query, RegistryLogins};
 use crate::api::under_way::{Step, UnderWay};
 use crate::api::wire::{
     self,
@@ -25,7 +25,7 @@ use crate::engine::{
     ErrorKind, ImageName, PullEvent, PullOptions, PullPolicy, PullProgress, PullReport,
     Result as Outcome,
 };
-use crate::image::{Platform, go_duration, go_json};
+use crate::image::{HostedImage, Platform, go_duration, go_json};
 
 /// How long the answer waits for the first blob, and so for a status that says something.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,16 +35,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct PullQuery {
     /// What to pull: a name, with a registry or without, with a tag or a digest. May begin with
-    /// `docker://`.
+    /// `docker://`. Or an image that is not in a registry: `docker-archive:PATH[:NAME]`,
+    /// `docker-archive:PATH:@INDEX`, `oci-archive:PATH[:NAME]`, `oci:PATH[:NAME]`, `dir:PATH`, with an
+    /// absolute path on the server, or `docker-daemon:NAME:TAG`: only for the user the server runs as,
+    /// over a Unix socket.
     #[param(required = true)]
     reference: String,
-    /// `always`, which is the default, `missing`, `newer` or `never`, whatever the case.
+    /// `always`, which is the default, `missing`, `newer` or `never`, whatever the case. Only for
+    /// registries: what is anywhere else is always pulled.
     #[param(required = false)]
     policy: String,
     /// Answer with one document, without progress.
     #[param(required = false)]
     quiet: bool,
-    /// Pull every tag of the repository.
+    /// Pull every tag of the repository; only from registries.
     #[param(required = false)]
     all_tags: bool,
     /// Architecture, by default the host's.
@@ -78,6 +82,14 @@ pub(crate) struct PullQuery {
     retry_delay: String,
 }
 
+/// What is to be pulled.
+enum Wanted {
+    /// From a registry.
+    Named(ImageName),
+    /// From elsewhere.
+    Hosted(HostedImage),
+}
+
 /// What the records look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -105,8 +117,8 @@ enum Form {
         (status = 200, description = "Records of progress, or with `quiet` the only document, which has no `status`", body = PullRecord),
         (status = 400, description = "Bad parameter or header, or the registry found the request invalid", body = ErrorBody),
         (status = 401, description = "The registry wants another login", body = ErrorBody),
-        (status = 403, description = "The registry denies access", body = ErrorBody),
-        (status = 404, description = "The registry has no such image", body = ErrorBody),
+        (status = 403, description = "The registry denies access, or a file of the server is not for this caller", body = ErrorBody),
+        (status = 404, description = "The registry has no such image, or the server no such file", body = ErrorBody),
         (status = 405, description = "The registry does not do this", body = ErrorBody),
         (status = 429, description = "The registry was asked too often", body = ErrorBody),
         (status = 413, description = "More than the limits of the server allow", body = ErrorBody),
@@ -119,11 +131,21 @@ pub(crate) async fn pull(
     engine: Engine,
     query: Query<PullQuery>,
     logins: Result<RegistryLogins, ApiError>,
+    user: Result<OwnUser, ApiError>,
 ) -> Result<Response, ApiError> {
-    let (name, form, options) = read(&query, logins)?;
+    let (wanted, form, options) = read(&query, logins)?;
+    if matches!(wanted, Wanted::Hosted(_)) {
+        user?;
+    }
     let engine = Arc::clone(&engine);
+    let pull = |progress| async move {
+        match wanted {
+            Wanted::Named(name) => engine.pull(&name, options, progress).await,
+            Wanted::Hosted(image) => engine.pull_hosted(&image, options.platform, progress).await,
+        }
+    };
     if query.params.quiet {
-        let report = engine.pull(&name, options, PullProgress::none()).await.map_err(failed)?;
+        let report = pull(PullProgress::none()).await.map_err(failed)?;
         return Ok(wire::ok(&Pulled::from(report)));
     }
     let work = UnderWay::begin(|sender| async move {
@@ -132,7 +154,7 @@ pub(crate) async fn pull(
             // Whoever does not listen any more need not be told.
             async move { drop(sender.send(event).await) }.boxed()
         });
-        engine.pull(&name, options, progress).await
+        pull(progress).await
     });
     streamed(work, form).await
 }
@@ -141,7 +163,7 @@ pub(crate) async fn pull(
 fn read(
     query: &Query<PullQuery>,
     logins: Result<RegistryLogins, ApiError>,
-) -> Result<(ImageName, Form, PullOptions), ApiError> {
+) -> Result<(Wanted, Form, PullOptions), ApiError> {
     let bad = |text: String| ApiError::new(StatusCode::BAD_REQUEST, text);
     let params = &query.params;
     let form = match (params.compat_mode, params.pull_progress, params.quiet) {
@@ -156,7 +178,17 @@ fn read(
     if params.reference.is_empty() {
         return Err(bad("reference parameter cannot be empty".to_owned()));
     }
-    let name = docker_name(&params.reference).map_err(bad)?;
+    let wanted = match HostedImage::parse(&params.reference) {
+        Some(image) => Wanted::Hosted(image.map_err(bad)?),
+        None => Wanted::Named(docker_name(&params.reference).map_err(bad)?),
+    };
+    if let Wanted::Hosted(image) = &wanted
+        && params.all_tags
+    {
+        let transport = image.transport();
+        let text = format!("pulling all tags is not supported for {transport} transport");
+        return Err(bad(text));
+    }
     let RegistryLogins(logins) = logins?;
     let policy = match params.policy.to_ascii_lowercase().as_str() {
         "" | "always" => PullPolicy::Always,
@@ -180,7 +212,7 @@ fn read(
         variant: params.variant.clone(),
     };
     (options.policy, options.all_tags, options.logins) = (policy, params.all_tags, logins);
-    Ok((name, form, options))
+    Ok((wanted, form, options))
 }
 
 /// A name without `docker://`. Other transports are refused.

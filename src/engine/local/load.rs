@@ -35,7 +35,7 @@ fn load_archive(
     cancel: &Cancel,
 ) -> Result<Loaded> {
     let Target { store, policy } = target;
-    let members = match scan(store, input, cancel) {
+    let members = match scan(store, input, &mut |_| {}, cancel) {
         Ok(members) => members,
         Err(Failure::Engine(error)) => return Err(error),
         Err(Failure::Archive(error)) if error.is_limit() => return Err(failure::archive(&error)),
@@ -58,7 +58,7 @@ fn load_archive(
 }
 
 /// Stores images and their layers, all or none.
-fn commit(
+pub(super) fn commit(
     store: &Store,
     members: Members<StagedLayer>,
     images: Vec<ArchivedImage>,
@@ -78,7 +78,7 @@ fn commit(
 pub(super) struct Loaded {
     pub(super) report: LoadReport,
     /// Each with its names or, without any, its ID.
-    images: Vec<(ImageId, Vec<String>)>,
+    pub(super) images: Vec<(ImageId, Vec<String>)>,
 }
 
 impl Loaded {
@@ -117,20 +117,7 @@ fn load_directory(
     let Target { store, policy } = target;
     let platform = Platform::host();
     let gather = |find: &dyn Fn(&Members<StagedLayer>) -> Result<Vec<_>, archive::Error>| {
-        let open = |name: &str| directory.open(name);
-        let mut budget = Budget::new(store);
-        let stage = |content: &mut (dyn Read + Send)| budget.stage(content, cancel);
-        match archive::gather(open, &Limits::default(), stage, find) {
-            Ok((members, Ok(images))) => Ok(Ok((members, images))),
-            Ok((_, Err(error))) | Err(Failure::Archive(error)) if error.is_limit() => {
-                Err(failure::archive(&error))
-            }
-            Ok((_, Err(error))) | Err(Failure::Archive(error)) => {
-                cancel.check().map_err(failure::canceled)?;
-                Ok(Err(error))
-            }
-            Err(Failure::Engine(error)) => Err(error),
-        }
+        gather(store, directory, &mut |_| {}, cancel, find)
     };
     let oci = match gather(&|members| archive::oci_directory_images(members, &platform))? {
         Ok((members, images)) => match refusal(policy, &Source::oci(path))? {
@@ -152,6 +139,33 @@ fn load_directory(
         "detecting compression: is a directory",
         &dir,
     ))
+}
+
+/// The images of a directory as `find` finds them, and their layers. `staged` is told each layer when it
+/// is read. The inner error says why the directory does not fit.
+pub(super) fn gather<T>(
+    store: &Store,
+    directory: &Directory,
+    staged: &mut dyn FnMut(&StagedLayer),
+    cancel: &Cancel,
+    find: impl Fn(&Members<StagedLayer>) -> Result<T, archive::Error>,
+) -> Result<Result<(Members<StagedLayer>, T), archive::Error>> {
+    let open = |name: &str| directory.open(name);
+    let mut budget = Budget::new(store);
+    let stage = |content: &mut (dyn Read + Send)| {
+        budget.stage(content, cancel).inspect(|layer| staged(layer))
+    };
+    match archive::gather(open, &Limits::default(), stage, find) {
+        Ok((members, Ok(images))) => Ok(Ok((members, images))),
+        Ok((_, Err(error))) | Err(Failure::Archive(error)) if error.is_limit() => {
+            Err(failure::archive(&error))
+        }
+        Ok((_, Err(error))) | Err(Failure::Archive(error)) => {
+            cancel.check().map_err(failure::canceled)?;
+            Ok(Err(error))
+        }
+        Err(Failure::Engine(error)) => Err(error),
+    }
 }
 
 /// Why the policy does not let an image in. It is one more reason why a format does not fit, unless
@@ -178,7 +192,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 }
 
 /// What ends a scan: the archive's fault, or ours.
-enum Failure {
+pub(super) enum Failure {
     Archive(archive::Error),
     Engine(Error),
 }
@@ -189,15 +203,19 @@ impl From<archive::Error> for Failure {
     }
 }
 
-fn scan(
+/// The members of an archive, plain or compressed. `staged` is told each layer when it is read.
+pub(super) fn scan(
     store: &Store,
     input: impl Read + Send,
+    staged: &mut dyn FnMut(&StagedLayer),
     cancel: &Cancel,
 ) -> Result<Members<StagedLayer>, Failure> {
     let decoder = Decoder::new(input).map_err(|error| archive::Error::Read(error.into()))?;
     let decoder = decoder.with_expansion(store.options().limits.expansion);
     let mut budget = Budget::new(store);
-    archive::scan(decoder, &Limits::default(), |content| budget.stage(content, cancel))
+    archive::scan(decoder, &Limits::default(), |content| {
+        budget.stage(content, cancel).inspect(|layer| staged(layer))
+    })
 }
 
 /// What the layers of one archive may come to: together not more than one of them alone.

@@ -55,7 +55,7 @@ use super::{
     TreeReport, VersionReport,
 };
 use crate::events::{ImageAction, LogError};
-use crate::image::{Login, ShortNames};
+use crate::image::{HostedImage, Login, Platform, ShortNames};
 use crate::registry;
 use crate::storage::{Error as StorageError, Snapshot, Store, StoredImage, Transaction};
 use crate::sys::Cancel;
@@ -379,6 +379,15 @@ impl ImageEngine for LocalEngine {
         progress: PullProgress,
     ) -> Result<PullReport> {
         pull::pull(self, name, options, &progress).await
+    }
+
+    async fn pull_hosted(
+        &self,
+        image: &HostedImage,
+        platform: Platform,
+        progress: PullProgress,
+    ) -> Result<PullReport> {
+        pull::pull_hosted(self, image, platform, &progress).await
     }
 
     async fn push(

@@ -22,22 +22,7 @@ impl Source {
     pub fn docker(reference: &Reference) -> Self {
         let reference = reference.clone().tagged();
         let repository = reference.repository();
-        let suffix = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => format!("@{digest}"),
-            (None, tag) => format!(":{}", tag.unwrap_or("latest")),
-        };
-        let mut scopes = vec![format!("{repository}{suffix}")];
-        let mut name = repository.as_str();
-        scopes.push(name.to_owned());
-        while let Some((parent, _)) = name.rsplit_once('/') {
-            scopes.push(parent.to_owned());
-            name = parent;
-        }
-        let mut domain = name.split(':').next().unwrap_or_default();
-        while let Some((_, parent)) = domain.split_once('.') {
-            scopes.push(format!("*.{parent}"));
-            domain = parent;
-        }
+        let suffix = suffix(&reference);
         let familiar = repository.strip_prefix("docker.io/").unwrap_or(&repository);
         // What is in `library` on other registries keeps its name.
         let familiar = match familiar.strip_prefix("library/") {
@@ -45,7 +30,16 @@ impl Source {
             _ => familiar,
         };
         let name = format!("//{familiar}{suffix}");
+        let scopes = names(&reference);
         Self { transport: "docker", name, scopes, may_be_signed: true }
+    }
+
+    /// An image of a Docker daemon, which is called by this name, or by its ID.
+    pub fn docker_daemon(name: Option<&Reference>) -> Self {
+        // IDs have no namespace.
+        let scopes = name.map(names).unwrap_or_default();
+        let name = name.map(Reference::familiar).unwrap_or_default();
+        Self { name, scopes, ..Self::unsigned("docker-daemon") }
     }
 
     /// An image called `name` of a docker archive; without a path one that came over the wire.
@@ -97,6 +91,12 @@ impl Source {
         }
     }
 
+    /// The same image, which messages call by this name.
+    #[must_use]
+    pub fn called(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
     /// The same image, known to have no signatures.
     #[must_use]
     pub fn without_signatures(self) -> Self {
@@ -138,4 +138,30 @@ fn shown(path: Option<&Path>) -> String {
 fn paths(path: &Path) -> Vec<String> {
     let all = path.ancestors().map(|path| path.display().to_string());
     all.filter(|path| path.len() > 1).collect()
+}
+
+/// What follows the repository of a name that has a tag or a digest.
+fn suffix(reference: &Reference) -> String {
+    match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => format!("@{digest}"),
+        (None, tag) => format!(":{}", tag.unwrap_or("latest")),
+    }
+}
+
+/// A full name, its repository, the repository's parents, and the domains above its own.
+fn names(reference: &Reference) -> Vec<String> {
+    let repository = reference.repository();
+    let mut scopes = vec![format!("{repository}{}", suffix(reference))];
+    let mut name = repository.as_str();
+    scopes.push(name.to_owned());
+    while let Some((parent, _)) = name.rsplit_once('/') {
+        scopes.push(parent.to_owned());
+        name = parent;
+    }
+    let mut domain = name.split(':').next().unwrap_or_default();
+    while let Some((_, parent)) = domain.split_once('.') {
+        scopes.push(format!("*.{parent}"));
+        domain = parent;
+    }
+    scopes
 }

@@ -2,6 +2,7 @@
 
 mod signed;
 mod signer;
+mod sigstore;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Images from registries: real ones, and one that goes wrong on demand.
 
 mod faults;
+mod hosted;
 mod names;
 mod real;
 mod shared;

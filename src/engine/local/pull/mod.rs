@@ -1,14 +1,16 @@
-//! Bringing images from registries.
+//! Bringing images from registries, and from wherever else they are.
 //!
 //! | file | its one job |
 //! |---|---|
 //! | this one | which references a name stands for, and which of them are asked |
+//! | [`hosted`] | images that are not in registries |
 //! | [`image`] | one image: manifest, config, layers, commit |
 //! | [`layers`] | what of it is in the store |
 //! | [`flight`], [`flights`] | layers on their way, each once however many want it |
 
 mod flight;
 mod flights;
+mod hosted;
 mod image;
 mod layers;
 
@@ -22,6 +24,7 @@ use crate::events::{Event as LoggedEvent, ImageAction};
 use crate::image::{Digest, ImageId, Platform, Reference};
 use crate::registry::{self, Access, Question, Retry};
 pub(super) use flights::Flights;
+pub(super) use hosted::pull as pull_hosted;
 
 /// Brings what `name` stands for.
 pub(super) async fn pull(
@@ -46,7 +49,7 @@ pub(super) async fn pull(
     let mut report = PullReport::default();
     for name in names {
         let pulled = pulling.one(&name).await;
-        pulling.tell(&name, &pulled).await;
+        tell(engine, &name, &pulled).await;
         report.images.push(pulled?);
     }
     Ok(report)
@@ -85,15 +88,7 @@ impl<'a> Pulling<'a> {
         let PullOptions { policy, all_tags, platform, tls_verify, logins, retries, retry_delay } =
             options;
         let explicit_platform = platform != Platform::default();
-        let host = Platform::host();
-        let or = |given: String, host: String| if given.is_empty() { host } else { given };
-        // The host's variant is one of the host's architecture only.
-        let variant = if platform.architecture.is_empty() { host.variant } else { String::new() };
-        let platform = Platform {
-            variant: or(platform.variant, variant),
-            os: or(platform.os, host.os),
-            architecture: or(platform.architecture, host.architecture),
-        };
+        let platform = completed(platform);
         let policy = match policy {
             PullPolicy::Missing if explicit_platform => PullPolicy::Newer,
             policy => policy,
@@ -255,24 +250,37 @@ impl<'a> Pulling<'a> {
         );
         self.progress.text(text).await;
     }
+}
 
-    /// Writes the event.
-    async fn tell(&self, name: &str, pulled: &Result<ImageId>) {
-        let event = match pulled {
-            Ok(id) => Event::of_image(ImageAction::Pull, id, name),
-            Err(error) => {
-                let mut event = LoggedEvent::now("image", ImageAction::PullError.as_str());
-                name.clone_into(&mut event.name);
-                event.error = error.to_string();
-                event
-            }
-        };
-        let told = self.engine.quick(move |shared, _| {
-            shared.events.tell_all(&[event]);
-            Ok(())
-        });
-        // Only a program that stops does not write it.
-        drop(told.await);
+/// Writes the event.
+async fn tell(engine: &LocalEngine, name: &str, pulled: &Result<ImageId>) {
+    let event = match pulled {
+        Ok(id) => Event::of_image(ImageAction::Pull, id, name),
+        Err(error) => {
+            let mut event = LoggedEvent::now("image", ImageAction::PullError.as_str());
+            name.clone_into(&mut event.name);
+            event.error = error.to_string();
+            event
+        }
+    };
+    let told = engine.quick(move |shared, _| {
+        shared.events.tell_all(&[event]);
+        Ok(())
+    });
+    // Only a program that stops does not write it.
+    drop(told.await);
+}
+
+/// What is empty is the host's.
+fn completed(platform: Platform) -> Platform {
+    let host = Platform::host();
+    let or = |given: String, host: String| if given.is_empty() { host } else { given };
+    // The host's variant is one of the host's architecture only.
+    let variant = if platform.architecture.is_empty() { host.variant } else { String::new() };
+    Platform {
+        variant: or(platform.variant, variant),
+        os: or(platform.os, host.os),
+        architecture: or(platform.architecture, host.architecture),
     }
 }
 
