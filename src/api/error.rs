@@ -38,6 +38,11 @@ impl ApiError {
         Self { status, fixed: false, severe: false, cause: message.clone(), message }
     }
 
+    /// A client that has stopped sending the request. `text` says for how long.
+    pub(crate) fn stalled(text: impl Into<String>) -> Self {
+        Self { fixed: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, text) }
+    }
+
     /// The same failure with one more text in front.
     pub(crate) fn context(mut self, text: impl std::fmt::Display) -> Self {
         self.message = format!("{text}: {}", self.message);

@@ -1,17 +1,21 @@
 //! Bodies that are not one JSON document.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes, to_bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::engine::{ByteStream, SaveFormat};
+use super::error::ApiError;
+use crate::engine::{self, ByteStream, SaveFormat};
 use crate::image::go_json;
 
 /// How archives are described: a string of bytes, for want of anything better in JSON Schema.
@@ -55,9 +59,58 @@ pub(crate) fn newline(status: StatusCode) -> Response {
     (status, [(header::CONTENT_TYPE, PLAIN_ASCII)], "\n").into_response()
 }
 
-/// A request body for the engine. An aborted upload is an `Err` item.
-pub(crate) fn upload(body: Body) -> ByteStream {
-    Upload(Some(body.into_data_stream())).map_err(std::io::Error::other).boxed()
+/// A request body for the engine, and what will be known of its sender. An aborted upload is an `Err`
+/// item.
+pub(crate) fn upload(body: Body) -> (ByteStream, Sender) {
+    let stalled = Arc::new(OnceLock::new());
+    let sender = Sender { stalled: Arc::clone(&stalled) };
+    let failed = move |error: axum::Error| {
+        if let Some(text) = stall(&error) {
+            // Nothing comes after an error, so it is the first.
+            let _ = stalled.set(text);
+        }
+        io::Error::other(error)
+    };
+    (Upload(Some(body.into_data_stream())).map_err(failed).boxed(), sender)
+}
+
+/// What is said of a client that has stopped sending, if that is what a body failed of.
+fn stall(error: &axum::Error) -> Option<String> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return Some(error.to_string());
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// A body of a few parameters, of at most `most` bytes.
+pub(crate) async fn small(body: Body, most: usize) -> Result<Bytes, ApiError> {
+    let failed = |error: axum::Error| match stall(&error) {
+        Some(text) => ApiError::stalled(text),
+        None => ApiError::new(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    to_bytes(body, most).await.map_err(failed)
+}
+
+/// The sender of an upload.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    stalled: Arc<OnceLock<String>>,
+}
+
+impl Sender {
+    /// Why an operation failed that needed the upload: a client that stopped sending is told that,
+    /// rather than what it looks like from inside.
+    pub(crate) fn explain(&self, error: engine::Error) -> ApiError {
+        match self.stalled.get() {
+            Some(stalled) => ApiError::stalled(stalled),
+            None => error.into(),
+        }
+    }
 }
 
 /// A body that is read a little further when nobody wants it any more: to close the connection under

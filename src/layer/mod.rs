@@ -10,11 +10,12 @@
 //! Everything here blocks. Nothing of the size of a layer is held in memory. Input is hostile: a
 //! layer may be malformed, but it can neither panic us, nor reach a file outside its root, nor make us
 //! keep more than [`Limits`] allows. Where the kernel can, the threads that unpack it are
-//! [confined](crate::sys::confine) to its root.
+//! [confined](crate::sys::confine) to its root, and those that decompress anything else to nothing at all.
 //!
 //! This module knows no stores, records or locks; where the root is and who may see it is its
 //! caller's business.
 
+mod apart;
 mod apply;
 mod capture;
 mod compression;
@@ -40,6 +41,7 @@ mod unpack;
 mod whiteout;
 mod write;
 
+pub use apart::read_decompressed;
 pub use capture::{Capture, OwnerMap, capture};
 pub use compression::Compression;
 pub use decode::Decoder;

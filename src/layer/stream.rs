@@ -59,12 +59,12 @@ impl<R: Read> Read for Hashing<'_, R> {
 }
 
 /// Decompresses all of `input` into a channel, an empty chunk at its end. Ends early when the receiver
-/// is gone. Gives length and digest of the compressed bytes.
+/// is gone. Gives the input back.
 pub(super) fn decompress<R: Read>(
     (compression, expansion): (Compression, Expansion),
-    input: Hashing<'_, R>,
+    input: R,
     chunks: &SyncSender<io::Result<Vec<u8>>>,
-) -> Result<Hashed> {
+) -> Result<R> {
     let mut decoder = Decoder::of(compression, input)?.with_expansion(expansion);
     loop {
         let mut chunk = vec![0; CHUNK];
@@ -74,7 +74,7 @@ pub(super) fn decompress<R: Read>(
         });
         let is_last = !matches!(&filled, Ok(chunk) if !chunk.is_empty());
         if chunks.send(filled).is_err() || is_last {
-            return Ok(decoder.into_inner().finish());
+            return Ok(decoder.into_inner());
         }
     }
 }

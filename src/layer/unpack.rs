@@ -181,7 +181,7 @@ fn unpack_confined(
             let tar = Hashing::new(Chunks::new(receiver), cancel).at_most(options.limits.unpacked);
             let tar = layer.read(tar, options.limits)?;
             let compressed = decompressing.join().map_err(|_| Error::Thread)??;
-            (tar, compressed)
+            (tar, compressed.finish())
         };
         let Layer { tree, split, uids, gids, .. } = layer;
         let is_doubtful = tree.finish()?;
@@ -199,7 +199,7 @@ fn unpack_confined(
     })
 }
 
-fn spawn<'scope, T: Send + 'scope>(
+pub(super) fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
     run: impl FnOnce() -> T + Send + 'scope,

@@ -20,6 +20,7 @@ pub(super) fn layers(
     barriers: bool,
 ) -> Result<Loaded<Layers>, Error> {
     let (tree, trash) = to;
+    trash.set_barriers(barriers);
     let is_doomed = |id: &LayerId| doomed.contains(id);
     let mut base = base.clone();
     let mut edit = base.edit();

@@ -3,9 +3,15 @@
 //! Under the store's locks things are only renamed into temporary directories; these are deleted
 //! when the [`Trash`] is dropped, or [apart](Trash::delete_apart), which is to be after the locks are
 //! released.
+//!
+//! With them goes the word of what was being deleted. Where the file system does not keep order, that
+//! could get to the disk ahead of the renames, and after a power cut nobody would know of what is in
+//! its old place again, without a record. So there the renames are waited for first.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::Path;
+use std::mem;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -64,9 +70,18 @@ pub(super) struct Trash {
     trees: Option<TempDir>,
     files: Option<TempDir>,
     count: usize,
+    /// Whether renames have to be waited for.
+    barriers: bool,
+    /// Directories in which names were removed.
+    touched: BTreeSet<PathBuf>,
 }
 
 impl Trash {
+    /// Whether each step has to be on disk before the next.
+    pub(super) fn set_barriers(&mut self, barriers: bool) {
+        self.barriers = barriers;
+    }
+
     /// Discards a layer's directory with its link, its tar-split and its data items, as far as they
     /// are there.
     pub(super) fn take_layer(&mut self, at: &Tree, layer: &LayerId) -> Result<(), Error> {
@@ -88,7 +103,9 @@ impl Trash {
             && is_link_name(&link)
         {
             at.overlay.unlink(format!("l/{link}"))?;
+            self.touched.insert(at.overlay.path().join("l"));
         }
+        self.touched.insert(at.overlay.path().to_owned());
         self.count += 1;
         let entry = format!("{}-{layer}", self.count);
         let trees = match &mut self.trees {
@@ -150,6 +167,7 @@ impl Trash {
         durable: bool,
         barriers: bool,
     ) -> Result<(), Error> {
+        self.set_barriers(barriers);
         let directory = self.files(at)?.open()?;
         let file = intent.draft(&directory)?;
         if durable {
@@ -179,6 +197,7 @@ impl Trash {
     /// Discards a path below the graph root.
     fn take_file(&mut self, at: &Tree, path: &str) -> Result<(), Error> {
         let Some(_) = at.root.stat(path)? else { return Ok(()) };
+        self.touched.extend(at.root.path().join(path).parent().map(Path::to_owned));
         self.count += 1;
         let entry = format!("{}-{}", self.count, path.rsplit('/').next().unwrap_or_default());
         let to = format!("{LAYERS}/{}", self.files(at)?.path_of(&entry));
@@ -197,6 +216,20 @@ impl Trash {
         match &mut self.files {
             Some(files) => Ok(files),
             none => Ok(none.insert(TempDir::create(&at.layers, Area::Files)?)),
+        }
+    }
+}
+
+impl Drop for Trash {
+    fn drop(&mut self) {
+        if !self.barriers {
+            return;
+        }
+        let synced =
+            mem::take(&mut self.touched).iter().try_for_each(|path| Dir::open(path)?.sync());
+        if let Err(error) = synced {
+            tracing::warn!(?error, "deletion is left to recovery");
+            self.leave();
         }
     }
 }

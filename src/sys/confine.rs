@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
 };
 
 /// The first that lets files be linked from one directory to another (Linux 5.19). With an older one
@@ -46,26 +46,40 @@ fn needed() -> Result<Ruleset, RulesetError> {
 /// # Errors
 /// If the kernel can, but did not.
 pub fn to_tree(root: impl AsFd) -> io::Result<()> {
+    confine(|nothing| nothing.add_rule(PathBeneath::new(root, MAKING)))
+}
+
+/// As [`to_tree`], without a tree: what is open can be read and written, and no more than that.
+///
+/// # Errors
+/// As [`to_tree`].
+pub fn to_nothing() -> io::Result<()> {
+    confine(Ok)
+}
+
+/// Takes from the calling thread all but what `allow` adds to nothing.
+fn confine(
+    allow: impl FnOnce(RulesetCreated) -> Result<RulesetCreated, RulesetError>,
+) -> io::Result<()> {
     if !is_supported() {
         return Ok(());
     }
-    let confine = || -> Result<(), RulesetError> {
+    let nothing = || -> Result<RulesetCreated, RulesetError> {
         needed()?
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(KNOWN))?
             .handle_access(AccessNet::from_all(KNOWN))?
             .scope(Scope::from_all(KNOWN))?
-            .create()?
-            .add_rule(PathBeneath::new(root, MAKING))?
-            .restrict_self()
-            .map(drop)
+            .create()
     };
-    confine().map_err(io::Error::other)
+    let restricted = nothing().and_then(allow).and_then(RulesetCreated::restrict_self);
+    restricted.map(drop).map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
+    use std::io::Write as _;
     use std::os::fd::OwnedFd;
     use std::thread;
 
@@ -123,6 +137,25 @@ mod tests {
             }
         });
         confined.join().unwrap();
+        let (mut open, write) = io::pipe().unwrap();
+        let confined = thread::spawn({
+            let path = dir.path().to_owned();
+            move || {
+                to_nothing().unwrap();
+                for error in [
+                    fs::read(path.join("outside/file")).map(drop).unwrap_err(),
+                    fs::read_dir(path.join("root")).map(drop).unwrap_err(),
+                    fs::write(path.join("root/new"), "").unwrap_err(),
+                    fs::create_dir(path.join("root/new")).unwrap_err(),
+                    fs::read("/proc/self/maps").map(drop).unwrap_err(),
+                ] {
+                    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+                }
+                (&write).write_all(b"open").unwrap();
+            }
+        });
+        confined.join().unwrap();
+        assert_eq!(io::read_to_string(&mut open).unwrap(), "open");
         // Others are as free as before.
         fs::read(dir.path().join("outside/file")).unwrap();
     }

@@ -7,12 +7,15 @@
 use std::io::{self, BufRead, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use super::turn::Turn;
 use crate::sys::Cancel;
 
 /// Chunks on their way.
@@ -35,34 +38,44 @@ pub struct BodyReader {
     ended: bool,
     /// Kind and text of the error that ended the body: whoever asks again is told again.
     failed: Option<(io::ErrorKind, String)>,
-    begun: Option<oneshot::Sender<()>>,
     cancel: Cancel,
 }
 
-/// A future that moves `body`, and the reader it moves it to. Until that [begins](BodyReader::begin)
-/// only the first chunk is moved: of the many that may be waiting for their turn, a client that sends
-/// nothing is noticed, and little of what the others send is held.
+/// A future that moves `body`, and the reader it moves it to. If nothing comes for the time of `pause`
+/// while the reader waits, `turn` is lent until something does, and `lent` is told.
 pub(super) fn reading(
     mut body: BoxStream<'static, io::Result<Bytes>>,
+    turn: Turn,
+    pause: Option<Duration>,
+    lent: impl Fn(),
 ) -> (impl Future<Output = ()>, BodyReader) {
     let (sender, messages) = mpsc::channel(CHUNKS);
-    let (begun, has_begun) = oneshot::channel();
     let feed = async move {
-        let mut has_begun = Some(has_begun);
         loop {
-            let message = match body.next().await {
+            let next = loop {
+                let Some(pause) = pause else { break body.next().await };
+                match timeout(pause, body.next()).await {
+                    Ok(next) => break next,
+                    Err(_) if sender.capacity() < CHUNKS => {}
+                    Err(_) => {
+                        turn.lend();
+                        lent();
+                        break body.next().await;
+                    }
+                }
+            };
+            let message = match next {
                 Some(Ok(chunk)) => Message::Chunk(chunk),
                 Some(Err(error)) => Message::Failed(error),
                 None => Message::End,
             };
+            // To fail needs no permit.
+            if !matches!(message, Message::Failed(_)) && turn.resume().await.is_err() {
+                return;
+            }
             let last = !matches!(message, Message::Chunk(_));
             // A closed channel: nobody reads any more.
             if sender.send(message).await.is_err() || last {
-                return;
-            }
-            if let Some(has_begun) = has_begun.take()
-                && has_begun.await.is_err()
-            {
                 return;
             }
         }
@@ -72,7 +85,6 @@ pub(super) fn reading(
         chunk: Bytes::new(),
         ended: false,
         failed: None,
-        begun: Some(begun),
         cancel: Cancel::new(),
     };
     (feed, reader)
@@ -82,14 +94,6 @@ impl BodyReader {
     /// The same body, whose reads fail once `cancel` is set.
     pub(super) fn watching(self, cancel: &Cancel) -> Self {
         Self { cancel: cancel.clone(), ..self }
-    }
-
-    /// Lets more than the first chunk come.
-    pub(super) fn begin(mut self) -> Self {
-        if let Some(begun) = self.begun.take() {
-            let _nothing_more_comes = begun.send(());
-        }
-        self
     }
 }
 

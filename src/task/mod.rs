@@ -1,14 +1,17 @@
 //! Blocking work on behalf of async code: limits, cancellation, and streams as `Read` and `Write`.
 //!
-//! All file work of the program runs through [`Tasks`], in one hop to a blocking thread. Three
+//! All file work of the program runs through [`Tasks`], in one hop to a blocking thread. The
 //! classes have permits of their own, so that layers being unpacked never delay a list, nor slow
-//! registries a load. Dropping a
-//! future, or a stream, that came from here cancels the work behind it; the work notices at its
-//! next look at its [`Cancel`], or at once when it waits for the other end of a stream.
+//! registries, or clients that do not read what they export, a load. Nor does a client that stops
+//! sending: while bulk work waits for it, others have its permit.
+//!
+//! Dropping a future, or a stream, that came from here cancels the work behind it; the work notices at
+//! its next look at its [`Cancel`], or at once when it waits for the other end of a stream.
 //!
 //! Nothing here knows what the work is.
 
 mod body;
+mod turn;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -22,19 +25,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
 use crate::sys::{Cancel, memory};
 pub use body::{BodyReader, BodyWriter};
+use turn::{Turn, acquire};
 
 /// Work that takes milliseconds may have this many threads: it waits for locks of other processes
 /// more than it computes.
 const QUICK_PERMITS: usize = 16;
-/// Least number of permits for bulk work. More than a small machine has cores, since a stalled
-/// client keeps its permit.
+/// Least number of permits for bulk work, and for exports. More than a small machine has cores, since
+/// an export keeps its permit while its client does not read.
 const BULK_PERMITS_MIN: usize = 4;
+/// How many pieces of bulk work that read a body may have begun, those included whose permit others
+/// have while they wait. Each has some threads, and open files.
+const READING_MAX: usize = 256;
+/// How long bulk work waits for more of a body before others have its permit. Pauses of a client that
+/// sends as fast as it can are shorter.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Transfers wait for other servers more than they compute.
 const TRANSFER_PERMITS: usize = 8;
 
@@ -46,8 +56,10 @@ const RELEASE_AFTER: Duration = Duration::from_millis(200);
 pub enum Class {
     /// Records and lists: milliseconds.
     Quick,
-    /// Layers: as long as the disk, the processor or the client takes.
+    /// Layers: as long as the disk and the processor take.
     Bulk,
+    /// Layers on their way to a client: as long as that takes.
+    Export,
     /// Layers on their way from or to another server.
     Transfer,
 }
@@ -72,6 +84,9 @@ pub struct Tasks {
 struct Inner {
     quick: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
+    /// For bulk work that reads a body.
+    reading: Arc<Semaphore>,
+    export: Arc<Semaphore>,
     transfer: Arc<Semaphore>,
     tracker: TaskTracker,
     live: Mutex<Live>,
@@ -99,6 +114,8 @@ impl Tasks {
             inner: Arc::new(Inner {
                 quick: Arc::new(Semaphore::new(QUICK_PERMITS)),
                 bulk: Arc::new(Semaphore::new(bulk_permits(cores))),
+                reading: Arc::new(Semaphore::new(READING_MAX)),
+                export: Arc::new(Semaphore::new(bulk_permits(cores))),
                 transfer: Arc::new(Semaphore::new(TRANSFER_PERMITS)),
                 tracker: TaskTracker::new(),
                 live: Mutex::default(),
@@ -109,7 +126,7 @@ impl Tasks {
 
     /// How many blocking threads the runtime needs so that permits are the only limit.
     pub fn threads(cores: usize) -> usize {
-        QUICK_PERMITS + bulk_permits(cores) + TRANSFER_PERMITS
+        QUICK_PERMITS + READING_MAX + 2 * bulk_permits(cores) + TRANSFER_PERMITS
     }
 
     /// Runs `work` on a blocking thread, in the current tracing span.
@@ -121,7 +138,16 @@ impl Tasks {
         T: Send + 'static,
         F: FnOnce(&Cancel) -> T + Send + 'static,
     {
-        let permit = self.permit(class).await?;
+        let permit = acquire(self.permits(class)).await?;
+        self.run_holding(permit, work).await
+    }
+
+    /// As [`run`](Self::run), with what the work needs and gives back at its end.
+    async fn run_holding<T, F>(&self, permit: impl Send + 'static, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Cancel) -> T + Send + 'static,
+    {
         let (guard, work) = self.prepare(permit, work);
         let result = self.inner.tracker.spawn_blocking(work).await;
         drop(guard);
@@ -134,19 +160,33 @@ impl Tasks {
 
     /// As [`run`](Self::run), with a body to read. The body is polled by the returned future
     /// itself: dropping it ends both, and a reader that waits for the next chunk fails at once.
+    ///
+    /// It begins when the first chunk has come, and no more than that is held until it does. From
+    /// then on others may have its permit whenever [`Class::Bulk`] work waits for the body; it gets
+    /// one again before it gets more.
     pub async fn run_reading<T, F>(
         &self,
         class: Class,
-        body: BoxStream<'static, io::Result<Bytes>>,
+        mut body: BoxStream<'static, io::Result<Bytes>>,
         work: F,
     ) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(BodyReader, &Cancel) -> T + Send + 'static,
     {
-        let (feed, reader) = body::reading(body);
+        let first = body.next().await;
+        let turn = Turn::new(Arc::clone(self.permits(class)));
+        let (pause, begun) = match class {
+            Class::Bulk => (Some(PAUSE), Some(acquire(&self.inner.reading).await?)),
+            Class::Quick | Class::Export | Class::Transfer => (None, None),
+        };
+        let permit = (begun, turn.begin().await?);
+        let (feed, reader) =
+            body::reading(stream::iter(first).chain(body).boxed(), turn, pause, || {
+                self.release_later()
+            });
         let mut run =
-            pin!(self.run(class, move |cancel| { work(reader.watching(cancel).begin(), cancel) }));
+            pin!(self.run_holding(permit, move |cancel| { work(reader.watching(cancel), cancel) }));
         tokio::select! {
             biased;
             result = &mut run => return result,
@@ -167,7 +207,7 @@ impl Tasks {
         let tasks = self.clone();
         let span = Span::current();
         let start = async move {
-            let permit = match tasks.permit(class).await {
+            let permit = match acquire(tasks.permits(class)).await {
                 Ok(permit) => permit,
                 Err(error) => return stream::once(async { Err(io::Error::other(error)) }).boxed(),
             };
@@ -203,6 +243,8 @@ impl Tasks {
     pub async fn stop(&self) {
         self.inner.quick.close();
         self.inner.bulk.close();
+        self.inner.reading.close();
+        self.inner.export.close();
         self.inner.transfer.close();
         for cancel in self.live().flags.values() {
             cancel.cancel();
@@ -225,21 +267,21 @@ impl Tasks {
         }));
     }
 
-    async fn permit(&self, class: Class) -> Result<OwnedSemaphorePermit, Error> {
-        let permits = match class {
+    fn permits(&self, class: Class) -> &Arc<Semaphore> {
+        match class {
             Class::Quick => &self.inner.quick,
             Class::Bulk => &self.inner.bulk,
+            Class::Export => &self.inner.export,
             Class::Transfer => &self.inner.transfer,
-        };
-        Arc::clone(permits).acquire_owned().await.map_err(|_| Error::Stopping)
+        }
     }
 
     /// Wraps `work` in what has to be there while it runs. The guard cancels it.
-    fn prepare<T, F: FnOnce(&Cancel) -> T>(
+    fn prepare<T, P, F: FnOnce(&Cancel) -> T>(
         &self,
-        permit: OwnedSemaphorePermit,
+        permit: P,
         work: F,
-    ) -> (CancelOnDrop, impl FnOnce() -> T + use<T, F>) {
+    ) -> (CancelOnDrop, impl FnOnce() -> T + use<T, P, F>) {
         let cancel = Cancel::new();
         let guard = CancelOnDrop(cancel.clone());
         let registration = self.register(cancel.clone());

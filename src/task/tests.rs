@@ -129,6 +129,44 @@ async fn before_its_turn_only_the_first_chunk_is_taken() {
     assert_eq!(read.await.unwrap().unwrap(), 80);
 }
 
+/// More of them than there are permits.
+#[tokio::test]
+async fn others_have_the_permits_of_bulk_work_that_waits_for_its_body() {
+    let tasks = tasks();
+    let (sends, mut running) = (0..BULK_PERMITS_MIN + 3)
+        .map(|_| {
+            let (send, more) = tokio::sync::mpsc::channel(1);
+            let more = stream::unfold(more, async |mut more| Some((more.recv().await?, more)));
+            let (body, tasks) = (stream::iter([chunk("a")]).chain(more).boxed(), tasks.clone());
+            let run = tokio::spawn(async move {
+                let read = |mut reader: BodyReader, _: &Cancel| io::read_to_string(&mut reader);
+                tasks.run_reading(Class::Bulk, body, read).await
+            });
+            (send, run)
+        })
+        .collect::<(Vec<_>, Vec<_>)>();
+    let other = tasks.run(Class::Bulk, |_| 7);
+    assert_eq!(tokio::time::timeout(SOON, other).await.unwrap().unwrap(), 7);
+    while tasks.inner.bulk.available_permits() < BULK_PERMITS_MIN {
+        tokio::time::sleep(PAUSE / 10).await;
+    }
+    assert_eq!(tasks.inner.tracker.len(), running.len());
+    // While others have them all, nobody gets more.
+    let all = tasks.inner.bulk.acquire_many(4).await.unwrap();
+    for send in &sends {
+        send.send(chunk("b")).await.unwrap();
+    }
+    drop(sends);
+    tokio::time::sleep(PAUSE).await;
+    assert!(running.iter().all(|run| !run.is_finished()));
+    drop(all);
+    for run in &mut running {
+        let read = tokio::time::timeout(SOON, run).await.unwrap();
+        assert_eq!(read.unwrap().unwrap().unwrap(), "ab");
+    }
+    assert_eq!(tasks.inner.bulk.available_permits(), BULK_PERMITS_MIN);
+}
+
 #[tokio::test]
 async fn work_may_leave_the_body_unread() {
     let endless = stream::repeat_with(|| chunk("xxxx")).boxed();

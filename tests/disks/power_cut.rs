@@ -1,5 +1,6 @@
-//! The power goes at any moment: an image whose request was answered is there, complete and to the
-//! byte; others are whole or absent; what was said to be removed is gone.
+//! The power goes at any moment, while one client asks for something or several do: an image whose
+//! request was answered is there, complete and to the byte; others are whole or absent; what was said
+//! to be removed is gone.
 
 use crate::mounted::FileSystem;
 use crate::recorded::{AfterCut, Recorded};
@@ -13,14 +14,12 @@ const CUTS: usize = 12;
 /// The same in a long run, which makes several recordings.
 const MANY_CUTS: usize = 150;
 const RECORDINGS: usize = 6;
-/// All requests there are.
-const ALL: usize = usize::MAX;
 
-fn power_cut(kind: FileSystem) {
+fn power_cut(kind: FileSystem, who: &str, record: impl Fn() -> Recorded) {
     let (recordings, many) = if soaking() { (RECORDINGS, MANY_CUTS) } else { (1, CUTS) };
     let mut count = 0;
     for _ in 0..recordings {
-        let recorded = Recorded::new(kind, ALL, &[]);
+        let recorded = record();
         for cut in recorded.at_answers().into_iter().chain(recorded.spread_out(many)) {
             let after = recorded.cut(cut);
             judge(&after);
@@ -31,11 +30,22 @@ fn power_cut(kind: FileSystem) {
             count += 1;
         }
     }
-    figure("power cut", &format!("{}: cuts, all passed", kind.name()), &count.to_string());
+    let measured = format!("{}, {who}: cuts, all passed", kind.name());
+    figure("power cut", &measured, &count.to_string());
+}
+
+/// Requests of one client.
+fn one(kind: FileSystem) {
+    power_cut(kind, "one client", || Recorded::alone(kind, usize::MAX, &[]));
+}
+
+/// Requests of several clients at a time.
+fn several(kind: FileSystem) {
+    power_cut(kind, "several clients", || Recorded::together(kind));
 }
 
 /// Starts the daemon on what is left, and judges it.
-fn judge(AfterCut { store, before, after, what, .. }: &AfterCut<'_>) {
+fn judge(AfterCut { store, before, after, what, .. }: &AfterCut) {
     let server = Server::start(store);
     let client = server.client();
     let found = images(&client);
@@ -54,23 +64,38 @@ fn judge(AfterCut { store, before, after, what, .. }: &AfterCut<'_>) {
 
 #[test]
 fn ext4_keeps_what_was_answered() {
-    power_cut(FileSystem::Ext4);
+    one(FileSystem::Ext4);
 }
 
 #[test]
 fn xfs_keeps_what_was_answered() {
-    power_cut(FileSystem::Xfs);
+    one(FileSystem::Xfs);
 }
 
 #[test]
 fn btrfs_keeps_what_was_answered() {
-    power_cut(FileSystem::Btrfs);
+    one(FileSystem::Btrfs);
+}
+
+#[test]
+fn ext4_keeps_what_was_answered_to_several_clients() {
+    several(FileSystem::Ext4);
+}
+
+#[test]
+fn xfs_keeps_what_was_answered_to_several_clients() {
+    several(FileSystem::Xfs);
+}
+
+#[test]
+fn btrfs_keeps_what_was_answered_to_several_clients() {
+    several(FileSystem::Btrfs);
 }
 
 /// The proof that these tests would see a loss: without the wait for the disk there is one.
 #[test]
 fn what_was_not_synced_is_seen_to_be_lost() {
-    let recorded = Recorded::new(FileSystem::Ext4, 1, &["--sync", "none"]);
+    let recorded = Recorded::alone(FileSystem::Ext4, 1, &["--sync", "none"]);
     let answered = recorded.at_answers()[0];
     let after = recorded.cut(answered);
     let store = &after.store;

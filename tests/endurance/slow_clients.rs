@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Shutdown;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::process::Process;
 use crate::raw::{Raw, longest_list, wait_until};
@@ -12,6 +12,12 @@ use crate::support::http::PREFIX;
 use crate::support::soak::figure;
 use crate::support::{DockerArchive, Layer, Server, Store};
 
+/// Neither the time of those who stall, nor that of many in a queue.
+const SOON: Duration = Duration::from_secs(20);
+/// Memory of a load that has begun and waits: its tars, a tar-split being packed, and five threads.
+const LOAD_KIB: u64 = 1536;
+/// Descriptors of such a load: its directories, with the locks on them, and files.
+const LOAD_DESCRIPTORS: usize = 16;
 const IMAGE: &str = "localhost/there:1";
 
 /// A store with an image whose export is more than what all buffers on the way take.
@@ -29,6 +35,13 @@ fn archive(name: &str, seed: u64) -> Vec<u8> {
 fn is_staging(store: &Store) -> bool {
     let area = fs::read_dir(store.root().join("overlay/tempdirs"));
     area.is_ok_and(|mut area| area.next().is_some())
+}
+
+/// How many layers are being unpacked.
+fn staged(store: &Store) -> usize {
+    let area = fs::read_dir(store.root().join("overlay/tempdirs"));
+    let names = area.into_iter().flatten().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.as_encoded_bytes().starts_with(b"temp-dir-")).count()
 }
 
 /// 100 loads whose bodies stop in the middle, and 100 exports that nobody reads.
@@ -69,38 +82,97 @@ fn nobody_else_waits_for_two_hundred_slow_clients() {
     ] {
         figure("slow clients", measured, &value);
     }
-    // Each has the buffers of its connection in one direction, 128 KiB. Those few that have permits
-    // have eight chunks of as much besides.
-    assert!(more_memory <= (200 * 128) + (16 << 10), "{more_memory} KiB more memory");
-    // And each has its socket; those with permits have up to 160 files open ahead of what they send.
+    // Each has the buffers of its connection in one direction, 128 KiB. Those few exports that have
+    // permits have eight chunks of as much besides, the loads what it takes to unpack a layer.
+    let most = (2 * EACH as u64 * 128) + (16 << 10) + EACH as u64 * LOAD_KIB;
+    assert!(more_memory <= most, "{more_memory} KiB more memory");
+    // And each has its socket; exports with permits have up to 160 files open ahead of what they send,
+    // loads what they write to.
     let permits = thread::available_parallelism().unwrap().get().max(4);
-    let most = 2 * EACH + permits * 200;
+    let most = 2 * EACH + permits * 200 + EACH * LOAD_DESCRIPTORS;
     assert!(more_descriptors <= most, "{more_descriptors} descriptors more");
     assert_sound(&store);
 }
 
-/// More than have permits, so that the last load would never begin if they were not given up.
+/// A request whose body stops in the middle.
+fn stalled(server: &Server, route: &str, body: &[u8]) -> Raw {
+    let mut raw = Raw::announce(server, route, body.len());
+    raw.push(&body[..body.len() / 2], Duration::from_millis(20));
+    raw
+}
+
+/// Loads that have begun and will not end before others do.
 #[test]
-fn clients_that_stall_make_room_for_others() {
+fn two_hundred_stalled_loads_keep_no_load_out() {
+    const STALLED: usize = 200;
+    let (store, server) = filled(&[]);
+    let process = Process(server.pid());
+    longest_list(&server);
+    let (memory, descriptors) = (process.resident(), process.descriptors());
+    let archive = archive("localhost/stalled:1", 2);
+    let stalled: Vec<Raw> =
+        (0..STALLED).map(|_| stalled(&server, "/images/load", &archive)).collect();
+    let load = |name: &str, seed| {
+        let archive = self::archive(name, seed);
+        let start = Instant::now();
+        server.client().load_bytes(archive).expect(200);
+        start.elapsed()
+    };
+    let at_once = load("localhost/good:1", 3);
+    wait_until("not all of them begin", || staged(&store) == STALLED);
+    let later = load("localhost/good:2", 4);
+    let more_memory = process.resident().saturating_sub(memory);
+    let more_descriptors = process.descriptors() - descriptors;
+    for (measured, value) in [
+        ("load right after 200 stalled loads", format!("{} ms", at_once.as_millis())),
+        ("load beside 200 stalled loads", format!("{} ms", later.as_millis())),
+        ("memory for 200 stalled loads", format!("{} MiB", more_memory >> 10)),
+        ("descriptors for 200 stalled loads", more_descriptors.to_string()),
+        ("threads beside 200 stalled loads", process.threads().to_string()),
+    ] {
+        figure("slow clients", measured, &value);
+    }
+    assert!(at_once.max(later) < SOON, "{at_once:?}, {later:?}");
+    let most = STALLED as u64 * (128 + LOAD_KIB) + (16 << 10);
+    assert!(more_memory <= most, "{more_memory} KiB more memory");
+    assert!(more_descriptors <= STALLED * (1 + LOAD_DESCRIPTORS), "{more_descriptors} descriptors");
+    drop(stalled);
+    wait_until("something is left of them", || {
+        !is_staging(&store) && process.descriptors() <= descriptors
+    });
+    assert_sound(&store);
+}
+
+/// Clients that stall are told so; archives that are damaged are something else.
+#[test]
+fn clients_that_stall_are_told_and_make_room_for_others() {
     let (store, server) = filled(&["--stall-timeout", "2"]);
-    let loads: Vec<Raw> = (0..12)
-        .map(|number| {
+    let uploads: Vec<(&str, Raw)> = (0..12)
+        .flat_map(|number| {
             let archive = archive(&format!("localhost/stalled:{number}"), 3);
-            let mut load = Raw::announce(&server, "/images/load", archive.len());
-            load.push(&archive[..archive.len() / 2], Duration::from_millis(20));
-            load
+            let packed = zstd::encode_all(&archive[..], 1).unwrap();
+            [
+                ("load image", stalled(&server, "/images/load", &archive)),
+                ("load image", stalled(&server, "/images/load", &packed)),
+                ("import tarball", stalled(&server, "/images/import", &archive)),
+            ]
         })
         .collect();
     let exports: Vec<Raw> = (0..12)
         .map(|_| Raw::ask(&server, "GET", &format!("/images/{IMAGE}/get?format=docker-archive")))
         .collect();
     server.client().load_bytes(archive("localhost/good:1", 4)).expect(200);
-    for load in loads {
-        let answer = load.rest();
-        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    for (what, upload) in uploads {
+        let answer = upload.rest();
+        assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
         let text = "the client has sent nothing more of the request for 2 s";
-        assert!(answer.contains(text), "{answer}");
+        let message = format!("unable to {what}: {text}");
+        let body = format!(r#"{{"cause":"{text}","message":"{message}","response":408}}"#);
+        assert_eq!(answer.split_once("\r\n\r\n").unwrap().1.trim_end(), body);
     }
+    let mut damaged = archive("localhost/damaged:1", 3);
+    damaged.truncate(damaged.len() / 2);
+    server.client().load_bytes(damaged).expect(500);
     let mut broken_off = 0;
     for export in exports {
         let answer = export.rest();

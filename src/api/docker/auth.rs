@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorBody};
+use crate::api::stream::small;
 use crate::api::wire::{self, docker};
 use crate::engine::{ErrorKind, ImageEngine};
 use crate::image::Login;
@@ -71,7 +72,8 @@ pub(crate) async fn auth(
     let bad = |error: String| {
         ApiError::new(StatusCode::BAD_REQUEST, error).context("decoding request body as JSON")
     };
-    let body = to_bytes(body, BODY_MAX).await.map_err(|error| bad(error.to_string()))?;
+    let body = small(body, BODY_MAX).await;
+    let body = body.map_err(|error| error.context("decoding request body as JSON"))?;
     // Errors of shape quote values, which may be secret; their place is enough.
     let config: Option<AuthConfig> = serde_json::from_slice(&body).map_err(|error| {
         bad(format!("{:?} at line {} column {}", error.classify(), error.line(), error.column()))

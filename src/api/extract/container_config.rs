@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 
 use super::go_json::syntax_error;
 use crate::api::error::ApiError;
+use crate::api::stream::small;
 use crate::image::DockerConfig;
 
 /// Longest body, in bytes. Docker's limit for such documents.
@@ -13,8 +14,8 @@ const LIMIT_BYTES: usize = 1 << 20;
 /// A config of Docker's form; nothing at all is an empty one.
 pub(crate) async fn container_config(body: Body) -> Result<DockerConfig, ApiError> {
     let refused = |text: String| ApiError::new(StatusCode::BAD_REQUEST, text);
-    let bytes = axum::body::to_bytes(body, LIMIT_BYTES);
-    let bytes = bytes.await.map_err(|error| refused(format!("reading the body: {error}")))?;
+    let bytes = small(body, LIMIT_BYTES).await;
+    let bytes = bytes.map_err(|error| error.context("reading the body"))?;
     if bytes.is_empty() {
         return Ok(DockerConfig::default());
     }

@@ -1,12 +1,13 @@
 //! The form of the tag routes: parameters from the query, or from a form in the body.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use utoipa::{IntoParams, ToSchema};
 
 use super::pairs;
 use crate::api::error::ApiError;
+use crate::api::stream::small;
 
 /// The largest form body that is read, in bytes.
 const FORM_MAX: usize = 64 << 10;
@@ -57,14 +58,17 @@ fn is_form(request: &Request) -> bool {
 }
 
 async fn read(body: Body) -> Result<String, ApiError> {
-    let bytes = to_bytes(body, FORM_MAX).await.map_err(|error| {
-        ApiError::new(StatusCode::BAD_REQUEST, error.to_string()).context("reading the form")
-    })?;
+    let bytes = small(body, FORM_MAX).await.map_err(|error| error.context("reading the form"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use axum::response::IntoResponse;
+    use futures_util::stream;
+
     use super::*;
 
     #[tokio::test]
@@ -90,6 +94,21 @@ mod tests {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(vec![b'a'; FORM_MAX + 1]))
             .unwrap();
-        assert!(Form::from_request(request, &()).await.is_err());
+        assert_eq!(status_of(request).await, 400);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_send_it_is_told_so() {
+        let stalled = io::Error::new(io::ErrorKind::TimedOut, "nothing more came");
+        let request = Request::post("/x")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from_stream(stream::iter([Ok("repo="), Err(stalled)])))
+            .unwrap();
+        assert_eq!(status_of(request).await, 408);
+    }
+
+    async fn status_of(request: Request) -> u16 {
+        let error = Form::from_request(request, &()).await.unwrap_err();
+        error.into_response().status().as_u16()
     }
 }

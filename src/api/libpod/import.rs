@@ -65,6 +65,7 @@ pub(crate) struct ImportQuery {
     responses(
         (status = 200, description = "What was stored", body = Import),
         (status = 400, description = "Bad parameter", body = ErrorBody),
+        (status = 408, description = "The client has stopped sending", body = ErrorBody),
         (status = 413, description = "More than the limits of the server allow", body = ErrorBody),
         (status = 500, description = "Bad change or name, not a tar, damaged, cannot be downloaded, or failure", body = ErrorBody),
         (status = 403, description = "`URL` is a path: not the server's user, or not a Unix socket", body = ErrorBody),
@@ -81,14 +82,15 @@ pub(crate) async fn import(
     let platform = Platform { os, architecture, variant };
     let options = ImportOptions { changes, message, reference, platform };
     let imported = if url.is_empty() {
-        engine.import(upload(body), options).await
+        let (content, sender) = upload(body);
+        engine.import(content, options).await.map_err(|error| sender.explain(error))
     } else if url.contains("://") {
-        engine.import_url(&url, options).await
+        engine.import_url(&url, options).await.map_err(ApiError::from)
     } else {
         user.map_err(failed)?;
-        engine.import_file(Path::new(&url), options).await
+        engine.import_file(Path::new(&url), options).await.map_err(ApiError::from)
     };
-    let report = imported
-        .map_err(|error| failed(ApiError::from(error)).status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let report =
+        imported.map_err(|error| failed(error).status(StatusCode::INTERNAL_SERVER_ERROR))?;
     Ok(wire::ok(&Import::from(report)))
 }

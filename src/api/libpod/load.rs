@@ -22,13 +22,16 @@ use crate::engine::LoadOptions;
     request_body(content = Archive, content_type = "application/x-tar", description = "The archive"),
     responses(
         (status = 200, description = "What was stored", body = Load),
+        (status = 408, description = "The client has stopped sending", body = ErrorBody),
         (status = 413, description = "More than the limits of the server allow", body = ErrorBody),
         (status = 500, description = "Not an archive, damaged, or failure", body = ErrorBody),
     )
 )]
 pub(crate) async fn load(engine: Engine, body: Body) -> Result<Response, ApiError> {
-    let report = engine.load(upload(body), LoadOptions::default()).await.map_err(|error| {
-        ApiError::from(error)
+    let (archive, sender) = upload(body);
+    let report = engine.load(archive, LoadOptions::default()).await.map_err(|error| {
+        sender
+            .explain(error)
             .context("unable to load image")
             .status(StatusCode::INTERNAL_SERVER_ERROR)
     })?;

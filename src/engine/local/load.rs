@@ -11,7 +11,7 @@ use crate::archive::{self, ArchivedImage, Limits, Members, StageError};
 use crate::engine::{Error, ErrorKind, Event, LoadReport, Result};
 use crate::events::ImageAction;
 use crate::image::{ImageId, Platform, PolicyFile, Source};
-use crate::layer::Decoder;
+use crate::layer;
 use crate::registry;
 use crate::storage::{self, ImageDraft, StagedLayer, Store, record::ImageRecord};
 use crate::sys::Cancel;
@@ -210,12 +210,20 @@ pub(super) fn scan(
     staged: &mut dyn FnMut(&StagedLayer),
     cancel: &Cancel,
 ) -> Result<Members<StagedLayer>, Failure> {
-    let decoder = Decoder::new(input).map_err(|error| archive::Error::Read(error.into()))?;
-    let decoder = decoder.with_expansion(store.options().limits.expansion);
     let mut budget = Budget::new(store);
-    archive::scan(decoder, &Limits::default(), |content| {
-        budget.stage(content, cancel).inspect(|layer| staged(layer))
-    })
+    let scan = |input: &mut (dyn Read + Send)| {
+        archive::scan(input, &Limits::default(), |content| {
+            budget.stage(content, cancel).inspect(|layer| staged(layer))
+        })
+    };
+    let expansion = store.options().limits.expansion;
+    match layer::read_decompressed(input, expansion, scan) {
+        Ok(scanned) => scanned,
+        Err(error) if failure::is_ours(&error) => {
+            Err(Failure::Engine(failure::storage(storage::Error::Layer(error))))
+        }
+        Err(error) => Err(archive::Error::Read(error).into()),
+    }
 }
 
 /// What the layers of one archive may come to: together not more than one of them alone.

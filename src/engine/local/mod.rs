@@ -323,7 +323,7 @@ impl ImageEngine for LocalEngine {
         });
         let plan = plan.await?;
         let shared = Arc::clone(&self.shared);
-        Ok(self.tasks.stream(Class::Bulk, move |out, cancel| {
+        Ok(self.tasks.stream(Class::Export, move |out, cancel| {
             let events = plan.events();
             let written = plan.write(&shared.store, out, cancel);
             // Also of an attempt that failed, as Podman does.

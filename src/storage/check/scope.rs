@@ -218,8 +218,7 @@ impl Findings {
         why: impl Into<String>,
         cure: Cure,
     ) {
-        let (path, why) = (path.into(), why.into());
-        self.0.push(Finding { severity: Severity::Error, rule, subject, path, why, cure });
+        self.add(Severity::Error, rule, subject, path, why, cure);
     }
 
     pub(super) fn warning(
@@ -230,8 +229,20 @@ impl Findings {
         why: impl Into<String>,
         cure: Cure,
     ) {
+        self.add(Severity::Warning, rule, subject, path, why, cure);
+    }
+
+    fn add(
+        &mut self,
+        severity: Severity,
+        rule: Rule,
+        subject: Subject,
+        path: impl Into<PathBuf>,
+        why: impl Into<String>,
+        cure: Cure,
+    ) {
         let (path, why) = (path.into(), why.into());
-        self.0.push(Finding { severity: Severity::Warning, rule, subject, path, why, cure });
+        self.0.push(Finding { severity, rule, subject, path, why, cure });
     }
 
     /// What could not be looked at is a finding, and the rest is looked at all the same.
