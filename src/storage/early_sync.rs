@@ -53,8 +53,14 @@ impl EarlySync {
         let (end, ended) = mpsc::channel();
         let sync = self.sync();
         let started = self.start(directory, move |directory| {
+            let mut before = None;
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                sync(&directory);
+                // A client that stalls writes nothing.
+                let room = room(&directory);
+                if room.is_none() || room != before {
+                    sync(&directory);
+                }
+                before = room;
             }
         });
         Meanwhile { _end: started.then_some(end) }
@@ -79,4 +85,9 @@ impl EarlySync {
             }
         }
     }
+}
+
+/// What is free on the file system of `directory`: blocks and inodes.
+fn room(directory: &OwnedFd) -> Option<(u64, u64)> {
+    rustix::fs::fstatvfs(directory).ok().map(|stat| (stat.f_bfree, stat.f_ffree))
 }

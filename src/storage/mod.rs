@@ -51,6 +51,10 @@
 //! incomplete layers, which every tool removes, complete ones named in an *intent* file, which we
 //! remove, or temporary directories without a living owner.
 //!
+//! After a power cut the same must be true, so no step may get to the disk before an earlier one. ext4
+//! and XFS see to that themselves; on others each step is waited for, under the locks. Only contents of
+//! records are synced in any case, and at the very end the last step.
+//!
 //! # How an image gets out
 //!
 //! [`Transaction::delete_image`] writes an intent and syncs it, then writes the records: those of
