@@ -393,15 +393,13 @@ fn several_pushes_at_once() {
             .collect();
         pushes.into_iter().map(|push| push.join().unwrap()).collect()
     });
+    // Not always the same bytes: each packed its layers for itself.
+    let other = Store::new();
     for (number, sent) in digests.iter().enumerate() {
-        assert_eq!(
-            *sent,
-            digests[0],
-            "{:#} {:#}",
-            manifest(&store, &format!("{host}/app{number}:1")),
-            manifest(&store, &format!("{host}/app0:1"))
-        );
-        assert_eq!(digest(&store, &format!("{host}/app{number}:1")), *sent);
+        let name = format!("{host}/app{number}:1");
+        assert_eq!(digest(&store, &name), *sent);
+        other.podman(["pull", "--quiet", "--tls-verify=false", &name]);
+        assert_eq!(other.diff_ids(&name), image.full.diff_ids, "{name}");
     }
 }
 
