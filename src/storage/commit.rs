@@ -149,6 +149,7 @@ impl Transaction<'_> {
         items: &Items,
         intent: &Intent,
     ) -> Result<(), Error> {
+        self.show_before();
         for (image, top) in images.iter().zip(&plan.tops) {
             self.enter_image(image, top.as_ref(), items)?;
         }

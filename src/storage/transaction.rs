@@ -117,7 +117,7 @@ impl Store {
                     (ContainersLock::Write(held), current)
                 }
             };
-            let mut locks = Locks {
+            let locks = Locks {
                 undisclosed: None,
                 containers,
                 _additional: additional,
@@ -126,7 +126,6 @@ impl Store {
                 _quiet: quiet,
             };
             if let Some(current) = current {
-                locks.undisclosed = Some(inner.before.keep(&current.snapshot));
                 return Ok(Transaction {
                     locks,
                     inner,
@@ -279,7 +278,10 @@ impl Transaction<'_> {
             return Ok(());
         }
         let inner = self.inner;
-        let makes_room = !self.removed_images.is_empty() || !self.removed_layers.is_empty();
+        let makes_room = self.removes();
+        if !makes_room {
+            self.show_before();
+        }
         let mut changed = self.change();
         if makes_room
             && changed.as_ref().is_err_and(Error::is_out_of_space)
@@ -305,6 +307,12 @@ impl Transaction<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Lets readers see the store as it was before, until the locks are released. Not for removals: what
+    /// is on its way out cannot be read.
+    pub(super) fn show_before(&mut self) {
+        self.locks.undisclosed = Some(self.inner.before.keep(&self.current.snapshot));
     }
 
     /// May be done again when it has failed half way. Containers go before their image: one without

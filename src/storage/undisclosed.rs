@@ -1,7 +1,8 @@
 //! What readers see while a writer of this program holds the locks.
 //!
 //! Nobody else can change the records then, and what the writer does counts only when it is done. So
-//! whoever asks meanwhile need not wait: the store is as it was when the writer began.
+//! whoever asks meanwhile need not wait: the store is as it was when the writer began. That goes for
+//! writers that only add; what others take away could not be read any more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,5 +38,21 @@ impl Before {
 impl Drop for Undisclosed {
     fn drop(&mut self) {
         *self.0.slot() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_shown_until_the_writer_is_done() {
+        let before = Before::default();
+        assert!(before.get().is_none());
+        let snapshot = Snapshot::new(Vec::new(), Vec::new(), Vec::new());
+        let undisclosed = before.keep(&snapshot);
+        assert!(before.clone().get().is_some_and(|shown| shown.is_same(&snapshot)));
+        drop(undisclosed);
+        assert!(before.get().is_none());
     }
 }

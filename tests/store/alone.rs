@@ -95,25 +95,6 @@ fn snapshots_are_kept_until_somebody_writes() {
 }
 
 #[test]
-fn readers_do_not_wait_for_a_writer_of_the_same_store() {
-    let fixture = Fixture::new();
-    let store = fixture.open();
-    let id = add(&store, &two_layers(), "", &["localhost/a:1"]);
-    let before = store.snapshot(&Cancel::new()).unwrap();
-    let mut transaction = store.begin(&Cancel::new()).unwrap();
-    transaction.delete_image(&id).unwrap();
-    // What is not done yet is not seen.
-    assert!(store.snapshot(&Cancel::new()).unwrap().is_same(&before));
-    transaction.commit().unwrap();
-    assert!(store.snapshot(&Cancel::new()).unwrap().images().is_empty());
-    // A change that is given up is over, too: others may write again.
-    drop(store.begin(&Cancel::new()).unwrap());
-    let other = fixture.open();
-    add(&other, &two_layers(), "", &["localhost/b:1"]);
-    assert_eq!(store.snapshot(&Cancel::new()).unwrap().images().len(), 1);
-}
-
-#[test]
 fn nothing_stays_of_what_was_removed_or_given_up() {
     let fixture = Fixture::new();
     let store = fixture.open();
