@@ -288,7 +288,7 @@ impl Inner {
         self.options.sync == SyncMode::Filesystem
     }
 
-    /// Whether a step has to be on disk before the next one is made. Where [order](order) is kept, only
+    /// Whether a step has to be on disk before the next one is made. Where order is kept, only
     /// the last one has to be.
     pub(super) fn has_barriers(&self, tree: &Tree) -> Result<bool, Error> {
         if !self.durable() {
