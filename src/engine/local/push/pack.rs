@@ -15,8 +15,7 @@ use crate::storage::{LayerContent, Snapshot};
 use crate::sys::Cancel;
 use crate::task::Class;
 
-/// Threads that pack one layer. Several layers are packed at a time, each with blocks of memory for
-/// each of its threads.
+/// Most threads that pack one layer. Each has blocks of memory.
 const THREADS: usize = 4;
 /// What gzip does when nobody says: blobs are about as long as those of Podman, made in half its time.
 const GZIP_LEVEL: i64 = 1;
@@ -31,9 +30,19 @@ pub(super) struct How {
     pub(super) compression: PushCompression,
     /// `None`: as usual.
     pub(super) level: Option<i64>,
+    /// Layers that are packed at the same time.
+    pub(super) at_once: usize,
 }
 
 impl How {
+    /// Threads for each layer. More of them than there are processors only get in each other's way, and
+    /// in that of the registry if it is on the same machine.
+    fn threads(self) -> NonZero<usize> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let share = cores.div_ceil(self.at_once.max(1)).min(THREADS);
+        NonZero::new(share).unwrap_or(NonZero::<usize>::MIN)
+    }
+
     pub(super) fn packing(self) -> Packing {
         match self.compression {
             PushCompression::Gzip => Packing::Gzip,
@@ -115,11 +124,9 @@ fn packed(
     let writing = |error: io::Error| Error::from_source(ErrorKind::Storage, &error);
     let out = match how.compression {
         PushCompression::Gzip => {
-            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-            let threads = NonZero::new(cores.min(THREADS)).unwrap_or(NonZero::<usize>::MIN);
             let level = how.level.filter(|level| *level >= 0).unwrap_or(GZIP_LEVEL);
             let level = i32::try_from(level).unwrap_or(i32::MAX);
-            let mut gzip = GzipWriter::with_threads(out, threads).at_level(level);
+            let mut gzip = GzipWriter::with_threads(out, how.threads()).at_level(level);
             content.copy_to(&mut gzip, cancel).map_err(failure::own_layer)?;
             gzip.finish().map_err(writing)?
         }

@@ -387,7 +387,7 @@ impl<'a> Session<'a> {
     ) -> Result<LayerBlob> {
         let diff_id = &layer.diff_id;
         self.step(format!("Copying blob {diff_id}\n")).await;
-        let how = self.how(kind);
+        let how = self.how(kind, plan);
         let reusing = |error: registry::Error| {
             let place = format!("trying to reuse blob {diff_id} at destination");
             failure::registry(error).context(place)
@@ -431,7 +431,7 @@ impl<'a> Session<'a> {
     }
 
     /// How layers are packed for a manifest of this kind.
-    fn how(&self, kind: ManifestKind) -> How {
+    fn how(&self, kind: ManifestKind, plan: &ImagePlan) -> How {
         let compression = match kind {
             ManifestKind::Oci => self.options.compression,
             // There is no name for anything else.
@@ -439,7 +439,7 @@ impl<'a> Session<'a> {
         };
         let level =
             self.options.compression_level.filter(|_| compression == self.options.compression);
-        How { compression, level }
+        How { compression, level, at_once: plan.layers.len().min(SENT_AT_ONCE) }
     }
 
     fn note(&self, layer: &LayerPlan, blob: &LayerBlob, destination: &Destination) {
