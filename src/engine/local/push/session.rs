@@ -303,8 +303,9 @@ impl<'a> Session<'a> {
             if self.was_there(destination, &digest) {
                 return Some(digest);
             }
-            let found = destination.find_blob(&digest, &digest).await.ok()?;
-            found.map(|_| digest)
+            destination.find_blob(&digest, &digest).await.ok()??;
+            self.recent().note(&place_of(destination), &digest);
+            Some(digest)
         };
         let place = place(&plan.image.manifest.digest());
         let (config, manifest) = join(config, destination.find_manifest(&place)).await;
@@ -314,13 +315,14 @@ impl<'a> Session<'a> {
     async fn config(&self, config: Bytes, found: Option<&Digest>) -> Result<()> {
         let digest = Digest::of(&config);
         self.step(format!("Copying config {digest}\n")).await;
+        if found == Some(&digest) {
+            return Ok(());
+        }
         let writing = |error| failure::registry(error).context("writing blob");
         let destination = self.destination().await.map_err(writing)?;
-        if found != Some(&digest) {
-            let mut failed = 0;
-            while let Err(error) = destination.put_blob(&digest, config.clone()).await {
-                self.retry.again(&mut failed, error).await.map_err(writing)?;
-            }
+        let mut failed = 0;
+        while let Err(error) = destination.put_blob(&digest, config.clone()).await {
+            self.retry.again(&mut failed, error).await.map_err(writing)?;
         }
         self.recent().note(&place_of(destination), &digest);
         Ok(())
