@@ -37,8 +37,8 @@
 //!
 //! They are taken in this order, those of additional stores right after the primary one's. Readers
 //! hold them shared, for two short reads if nothing changed, and not at all while a writer of ours that
-//! only adds something holds them; [`Transaction`] holds those of layers and images alone. Nothing is unpacked, hashed, synced in bulk or deleted in bulk while they are
-//! held. A writer leaves a new mark in a lock file before it replaces the records behind it; readers
+//! only adds something holds them; [`Transaction`] holds those of layers and images alone. Nothing is
+//! unpacked, hashed, synced in bulk or deleted in bulk while they are held. A writer leaves a new mark in a lock file before it replaces the records behind it; readers
 //! compare the mark with the one they remember.
 //!
 //! # How an image gets in

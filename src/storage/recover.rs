@@ -164,6 +164,7 @@ impl Inner {
         {
             return Ok(());
         }
+        let barriers = self.has_barriers(tree)?;
         let mut trash = Trash::default();
         let layers = self.primary.layers.lock.write(cancel)?;
         let images = self.primary.images.lock.write(&layers, cancel)?;
@@ -180,7 +181,6 @@ impl Inner {
         let containers = self.runtime.containers.load(&held, None)?;
         let usage = Usage::count(loaded.records(), known.records(), containers.records());
         let unused = unused(&loaded, usage, &wanted.layers);
-        let barriers = self.has_barriers(tree)?;
         self.remove_layers(&layers, &loaded, &unused, (tree, &mut trash), barriers)?;
         for layer in &wanted.layers {
             if loaded.records().all(|record| record.id != *layer) {

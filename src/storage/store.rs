@@ -113,9 +113,9 @@ impl Store {
     }
 
     /// All records at one instant, under read locks that are released again. The same snapshot is
-    /// returned as long as nothing changed. Nobody waits for a writer of this program that
-    /// only adds something: until it is done, the store is as it was before. While another tool keeps the store locked, as older
-    /// ones do for as long as they unpack a layer, the records are read without locks.
+    /// returned as long as nothing changed. Nobody waits for a writer of this program that only adds
+    /// something: until it is done, the store is as it was before. While another tool keeps the store
+    /// locked, as older ones do for as long as they unpack a layer, the records are read without locks.
     pub fn snapshot(&self, cancel: &Cancel) -> Result<Snapshot, Error> {
         let inner = &*self.inner;
         for _ in 0..REPAIR_ROUNDS {
