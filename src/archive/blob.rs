@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::tar_writer::TarWriter;
 use super::{SavedImage, SavedLayer};
 use crate::image::{Digest, LayerBlob, Manifest, Packing};
-use crate::layer::GzipWriter;
+use crate::layer::{GzipWriter, Members};
 
 /// How to write layers that are named by the digest of what is written.
 pub struct BlobOptions<'a> {
@@ -105,15 +105,10 @@ struct Hashing<W> {
     size: u64,
 }
 
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(buf)?;
-        self.hash.update(&buf[..written]);
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+impl<W: Write> Members for Hashing<W> {
+    fn take(&mut self, member: Vec<u8>) -> io::Result<()> {
+        self.hash.update(&member);
+        self.size += member.len() as u64;
+        self.out.write_all(&member)
     }
 }

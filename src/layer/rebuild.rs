@@ -14,13 +14,11 @@ use super::crc64::Crc64;
 use super::dirs::Dirs;
 use super::error::lossy;
 use super::name::TreePath;
+use super::room::{Buffered, Room};
 use super::tarsplit::{Item, Reader};
 use super::{Error, Limits, Result};
 use crate::image::DiffId;
 use crate::sys::{Cancel, tree};
-
-/// Bytes passed on at a time.
-const BUFFER: usize = 256 << 10;
 
 /// A tar that was given out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +65,22 @@ pub fn rebuild(
     out: impl Write,
     cancel: &Cancel,
 ) -> Result<u64> {
+    let mut out = Buffered::new(out);
+    let size = rebuild_into(tar_split, roots, &mut out, cancel)?;
+    out.finish().map_err(Error::write)?;
+    Ok(size)
+}
+
+/// As [`rebuild`], with content read to where it is needed.
+///
+/// # Errors
+/// The same.
+pub fn rebuild_into(
+    tar_split: impl Read + Send,
+    roots: &[OwnedFd],
+    out: &mut impl Room,
+    cancel: &Cancel,
+) -> Result<u64> {
     let limits = Limits::default();
     let files = Files {
         roots: roots
@@ -77,7 +91,7 @@ pub fn rebuild(
         limits,
     };
     thread::scope(|scope| {
-        let mut out = Output { out, buffer: vec![0; BUFFER], filled: 0, size: 0, cancel };
+        let mut out = Output { out, size: 0, cancel };
         let (found, batches) = mpsc::sync_channel(BATCHES);
         thread::Builder::new()
             .name("layer-find".into())
@@ -100,7 +114,7 @@ pub fn rebuild(
                 break;
             }
         }
-        out.finish()
+        Ok(out.size)
     })
 }
 
@@ -228,22 +242,20 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
-/// Collects small pieces into large ones and writes them.
-struct Output<'a, W> {
-    out: W,
-    buffer: Vec<u8>,
-    filled: usize,
+/// Where the tar goes.
+struct Output<'a, R> {
+    out: &'a mut R,
     size: u64,
     cancel: &'a Cancel,
 }
 
-impl<W: Write> Output<'_, W> {
+impl<R: Room> Output<'_, R> {
     fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let room = self.room(bytes.len())?;
             let (now, later) = bytes.split_at(room.len());
             room.copy_from_slice(now);
-            self.filled += now.len();
+            self.fill(now.len());
             bytes = later;
         }
         Ok(())
@@ -261,7 +273,7 @@ impl<W: Write> Output<'_, W> {
                 Err(error) => return Err(Error::tree("reading", name, error)),
             };
             actual.update(&room[..len]);
-            self.filled += len;
+            self.fill(len);
             left -= len as u64;
         }
         if actual.finish() == crc { Ok(()) } else { Err(changed(name, "its checksum differs")) }
@@ -269,25 +281,14 @@ impl<W: Write> Output<'_, W> {
 
     /// At least one byte, at most `max`, to be filled.
     fn room(&mut self, max: usize) -> Result<&mut [u8]> {
-        if self.filled == self.buffer.len() {
-            self.flush()?;
-        }
-        let end = self.buffer.len().min(self.filled.saturating_add(max));
-        Ok(&mut self.buffer[self.filled..end])
-    }
-
-    fn flush(&mut self) -> Result<()> {
         self.cancel.check()?;
-        self.out.write_all(&self.buffer[..self.filled]).map_err(Error::write)?;
-        self.size += self.filled as u64;
-        self.filled = 0;
-        Ok(())
+        let room = self.out.room().map_err(Error::write)?;
+        let len = room.len().min(max);
+        Ok(&mut room[..len])
     }
 
-    /// Gives the number of bytes written.
-    fn finish(mut self) -> Result<u64> {
-        self.flush()?;
-        self.out.flush().map_err(Error::write)?;
-        Ok(self.size)
+    fn fill(&mut self, len: usize) {
+        self.out.fill(len);
+        self.size += len as u64;
     }
 }

@@ -11,7 +11,7 @@ use super::overlay::{LAYERS, OVERLAY};
 use super::record::{LayerRecord, Record};
 use super::{Error, Snapshot, Store, StoredLayer};
 use crate::image::LayerId;
-use crate::layer;
+use crate::layer::{self, Room};
 use crate::sys::Cancel;
 
 /// An open layer. It holds no lock: should somebody remove the layer meanwhile, reading fails.
@@ -37,6 +37,18 @@ impl LayerContent {
             return self.copy_hashed(out, cancel);
         }
         let size = layer::rebuild(&self.tar_split, &self.roots, out, cancel)?;
+        self.check_size(size)
+    }
+
+    /// As [`LayerContent::copy_to`], with content read to where it is needed.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn copy_into(self, out: &mut (impl Room + Write), cancel: &Cancel) -> Result<(), Error> {
+        if self.promised_size().is_none() {
+            return self.copy_hashed(out, cancel);
+        }
+        let size = layer::rebuild_into(&self.tar_split, &self.roots, out, cancel)?;
         self.check_size(size)
     }
 

@@ -164,6 +164,20 @@ impl BodyWriter {
         drop(self.messages.blocking_send(message));
     }
 
+    /// Writes bytes that need not be copied.
+    ///
+    /// # Errors
+    /// If nobody takes them.
+    pub fn write_whole(&mut self, data: Vec<u8>) -> io::Result<()> {
+        self.flush()?;
+        let mut data = Bytes::from(data);
+        while !data.is_empty() {
+            // In pieces, so that their number limits their length.
+            self.send(data.split_to(data.len().min(CHUNK_SIZE)))?;
+        }
+        Ok(())
+    }
+
     fn send(&self, chunk: Bytes) -> io::Result<()> {
         self.messages.blocking_send(Message::Chunk(chunk)).map_err(|_| {
             io::Error::new(io::ErrorKind::BrokenPipe, "the receiver of the body is gone")

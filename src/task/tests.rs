@@ -89,6 +89,25 @@ async fn reads_a_body_to_its_end() {
 }
 
 #[tokio::test]
+async fn what_is_written_whole_keeps_its_place_and_comes_in_pieces() {
+    let long: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    let (before, after) = (vec![1; 7], vec![2; 9]);
+    let expected = [&before[..], &long, &after].concat();
+    let mut written = tasks().stream(Class::Export, move |out, _| {
+        out.write_all(&before)?;
+        out.write_whole(long)?;
+        out.write_all(&after)
+    });
+    let mut read = Vec::new();
+    while let Some(chunk) = written.next().await {
+        let chunk = chunk.unwrap();
+        assert!(!chunk.is_empty() && chunk.len() <= 128 << 10);
+        read.extend_from_slice(&chunk);
+    }
+    assert!(read == expected);
+}
+
+#[tokio::test]
 async fn an_error_in_the_body_reaches_the_reader() {
     let items = vec![chunk("ab"), Err(io::Error::other("torn")), chunk("c")];
     let tasks = tasks();

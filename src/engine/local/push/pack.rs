@@ -1,7 +1,6 @@
 //! A layer as a blob that is made while it is sent.
 
 use std::io::{self, Write};
-use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,13 +9,11 @@ use sha2::{Digest as _, Sha256};
 use super::super::{LocalEngine, failure};
 use crate::engine::{ByteStream, Error, ErrorKind, PushCompression, Result};
 use crate::image::{Digest, LayerBlob, LayerId, Packing};
-use crate::layer::GzipWriter;
+use crate::layer::{GzipWriter, Members};
 use crate::storage::{LayerContent, Snapshot};
 use crate::sys::Cancel;
-use crate::task::Class;
+use crate::task::{BodyWriter, Class};
 
-/// Most threads that pack one layer. Each has blocks of memory.
-const THREADS: usize = 4;
 /// What gzip does when nobody says: blobs are about as long as those of Podman, made in half its time.
 const GZIP_LEVEL: i64 = 1;
 /// What zstd does when nobody says: what the tools written in Go call their default.
@@ -30,19 +27,9 @@ pub(super) struct How {
     pub(super) compression: PushCompression,
     /// `None`: as usual.
     pub(super) level: Option<i64>,
-    /// Layers that are packed at the same time.
-    pub(super) at_once: usize,
 }
 
 impl How {
-    /// Threads for each layer. More of them than there are processors only get in each other's way, and
-    /// in that of the registry if it is on the same machine.
-    fn threads(self) -> NonZero<usize> {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let share = cores.div_ceil(self.at_once.max(1)).min(THREADS);
-        NonZero::new(share).unwrap_or(NonZero::<usize>::MIN)
-    }
-
     pub(super) fn packing(self) -> Packing {
         match self.compression {
             PushCompression::Gzip => Packing::Gzip,
@@ -115,19 +102,14 @@ pub(super) fn pack(engine: &LocalEngine, snapshot: &Snapshot, layer: &LayerId, h
     Packed { body, outcome }
 }
 
-fn packed(
-    content: LayerContent,
-    out: Hashing<'_, impl Write>,
-    how: How,
-    cancel: &Cancel,
-) -> Result<LayerBlob> {
+fn packed(content: LayerContent, out: Hashing<'_>, how: How, cancel: &Cancel) -> Result<LayerBlob> {
     let writing = |error: io::Error| Error::from_source(ErrorKind::Storage, &error);
     let out = match how.compression {
         PushCompression::Gzip => {
             let level = how.level.filter(|level| *level >= 0).unwrap_or(GZIP_LEVEL);
             let level = i32::try_from(level).unwrap_or(i32::MAX);
-            let mut gzip = GzipWriter::with_threads(out, how.threads()).at_level(level);
-            content.copy_to(&mut gzip, cancel).map_err(failure::own_layer)?;
+            let mut gzip = GzipWriter::new(out).at_level(level);
+            content.copy_into(&mut gzip, cancel).map_err(failure::own_layer)?;
             gzip.finish().map_err(writing)?
         }
         PushCompression::Zstd => {
@@ -143,24 +125,43 @@ fn packed(
 }
 
 /// Hashes and counts what goes through.
-struct Hashing<'a, W> {
-    out: W,
+struct Hashing<'a> {
+    out: &'a mut BodyWriter,
     hash: Sha256,
     size: u64,
     /// Nobody takes it.
     gone: &'a AtomicBool,
 }
 
-impl<W: Write> Write for Hashing<'_, W> {
+impl Hashing<'_> {
+    fn note(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    fn passed_on<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|_| self.gone.store(true, Ordering::Relaxed))
+    }
+}
+
+impl Members for Hashing<'_> {
+    fn take(&mut self, member: Vec<u8>) -> io::Result<()> {
+        self.note(&member);
+        let written = self.out.write_whole(member);
+        self.passed_on(written)
+    }
+}
+
+impl Write for Hashing<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written =
-            self.out.write(buf).inspect_err(|_| self.gone.store(true, Ordering::Relaxed))?;
-        self.hash.update(&buf[..written]);
-        self.size += written as u64;
+        let written = self.out.write(buf);
+        let written = self.passed_on(written)?;
+        self.note(&buf[..written]);
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush().inspect_err(|_| self.gone.store(true, Ordering::Relaxed))
+        let flushed = self.out.flush();
+        self.passed_on(flushed)
     }
 }

@@ -389,7 +389,7 @@ impl<'a> Session<'a> {
     ) -> Result<LayerBlob> {
         let diff_id = &layer.diff_id;
         self.step(format!("Copying blob {diff_id}\n")).await;
-        let how = self.how(kind, plan);
+        let how = self.how(kind);
         let reusing = |error: registry::Error| {
             let place = format!("trying to reuse blob {diff_id} at destination");
             failure::registry(error).context(place)
@@ -433,7 +433,7 @@ impl<'a> Session<'a> {
     }
 
     /// How layers are packed for a manifest of this kind.
-    fn how(&self, kind: ManifestKind, plan: &ImagePlan) -> How {
+    fn how(&self, kind: ManifestKind) -> How {
         let compression = match kind {
             ManifestKind::Oci => self.options.compression,
             // There is no name for anything else.
@@ -441,7 +441,7 @@ impl<'a> Session<'a> {
         };
         let level =
             self.options.compression_level.filter(|_| compression == self.options.compression);
-        How { compression, level, at_once: plan.layers.len().min(SENT_AT_ONCE) }
+        How { compression, level }
     }
 
     fn note(&self, layer: &LayerPlan, blob: &LayerBlob, destination: &Destination) {
