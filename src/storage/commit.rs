@@ -155,7 +155,7 @@ impl Transaction<'_> {
         }
         let directory = items.directory()?;
         Intent::declare(&directory)?;
-        if self.barriers {
+        if self.has_barriers() {
             directory.sync()?;
         }
         let stored = self
@@ -215,7 +215,7 @@ impl Transaction<'_> {
         staged: &[&StagedLayer],
     ) -> Result<Loaded<Layers>, Error> {
         let place = &self.inner.primary.layers;
-        let barriers = self.barriers;
+        let barriers = self.has_barriers();
         let base = &self.current.primary.layers;
         if new.is_empty() {
             return Ok(base.clone());
@@ -259,7 +259,7 @@ impl Transaction<'_> {
             return Ok(());
         }
         let to = (&self.tree, &mut self.trash);
-        self.inner.remove_layers(&self.locks.layers, &layers, &intent.layers, to, self.barriers)?;
+        self.inner.remove_layers(&self.locks.layers, &layers, &intent.layers, to)?;
         for image in &intent.images {
             self.trash.take_image(&self.tree, image)?;
         }

@@ -89,7 +89,7 @@ impl Inner {
         let tree = Tree::open(&self.options.graph_root)?;
         let barriers = self.has_barriers(&tree)?;
         // Dropped last, when the locks are released.
-        let mut trash = Trash::default();
+        let mut trash = Trash::new(barriers);
         let layers = self.primary.layers.lock.write(cancel)?;
         let images = self.primary.images.lock.write(&layers, cancel)?;
 
@@ -116,7 +116,7 @@ impl Inner {
         for layer in &incomplete {
             tracing::warn!(%layer, "removing an incomplete layer");
         }
-        self.remove_layers(&layers, &loaded, &incomplete, (&tree, &mut trash), barriers)?;
+        self.remove_layers(&layers, &loaded, &incomplete, (&tree, &mut trash))?;
         Ok(())
     }
 
@@ -164,8 +164,7 @@ impl Inner {
         {
             return Ok(());
         }
-        let barriers = self.has_barriers(tree)?;
-        let mut trash = Trash::default();
+        let mut trash = Trash::new(self.has_barriers(tree)?);
         let layers = self.primary.layers.lock.write(cancel)?;
         let images = self.primary.images.lock.write(&layers, cancel)?;
         let held = self.runtime.containers.lock.write(&layers, &images, cancel)?;
@@ -181,7 +180,7 @@ impl Inner {
         let containers = self.runtime.containers.load(&held, None)?;
         let usage = Usage::count(loaded.records(), known.records(), containers.records());
         let unused = unused(&loaded, usage, &wanted.layers);
-        self.remove_layers(&layers, &loaded, &unused, (tree, &mut trash), barriers)?;
+        self.remove_layers(&layers, &loaded, &unused, (tree, &mut trash))?;
         for layer in &wanted.layers {
             if loaded.records().all(|record| record.id != *layer) {
                 trash.take_layer(tree, layer)?;
@@ -211,9 +210,8 @@ impl Inner {
         base: &Loaded<Layers>,
         doomed: &[LayerId],
         to: (&Tree, &mut Trash),
-        barriers: bool,
     ) -> Result<Loaded<Layers>, Error> {
-        remove::layers(&self.primary.layers, held, base, doomed, to, barriers)
+        remove::layers(&self.primary.layers, held, base, doomed, to)
     }
 }
 

@@ -17,10 +17,8 @@ pub(super) fn layers(
     base: &Loaded<Layers>,
     doomed: &[LayerId],
     to: (&Tree, &mut Trash),
-    barriers: bool,
 ) -> Result<Loaded<Layers>, Error> {
     let (tree, trash) = to;
-    trash.set_barriers(barriers);
     let is_doomed = |id: &LayerId| doomed.contains(id);
     let mut base = base.clone();
     let mut edit = base.edit();
@@ -30,7 +28,7 @@ pub(super) fn layers(
     )
     .map_err(Error::encode(place.path()))?;
     if edit.is_changed() {
-        base = place.save(held, &base, edit, barriers)?;
+        base = place.save(held, &base, edit, trash.has_barriers())?;
     }
     for layer in doomed {
         trash.take_layer(tree, layer)?;

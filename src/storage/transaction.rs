@@ -57,8 +57,6 @@ pub struct Transaction<'a> {
     pub(super) locks: Locks,
     pub(super) inner: &'a Inner,
     pub(super) tree: Tree,
-    /// Whether each step has to be on disk before the next.
-    pub(super) barriers: bool,
     /// As it was at the beginning.
     pub(super) current: Current,
     pub(super) images: Edit<Images>,
@@ -130,7 +128,6 @@ impl Store {
                     locks,
                     inner,
                     tree,
-                    barriers,
                     images: current.primary.images.edit(),
                     containers: current.containers.edit(),
                     view: OnceCell::from(current.snapshot.clone()),
@@ -142,7 +139,7 @@ impl Store {
                     removed_images: Vec::new(),
                     removed_containers: Vec::new(),
                     copied: Vec::new(),
-                    trash: Trash::default(),
+                    trash: Trash::new(barriers),
                 });
             }
             drop(locks);
@@ -309,6 +306,11 @@ impl Transaction<'_> {
         }
     }
 
+    /// Whether each step has to be on disk before the next.
+    pub(super) fn has_barriers(&self) -> bool {
+        self.trash.has_barriers()
+    }
+
     /// Lets readers see the store as it was before, until the locks are released. Not for removals: what
     /// is on its way out cannot be read.
     pub(super) fn show_before(&mut self) {
@@ -326,12 +328,12 @@ impl Transaction<'_> {
             containers: self.removed_containers.clone(),
         };
         if !intent.layers.is_empty() || !intent.images.is_empty() || !intent.containers.is_empty() {
-            self.trash.intend(&self.tree, &intent, self.inner.durable(), self.barriers)?;
+            self.trash.intend(&self.tree, &intent, self.inner.durable())?;
         }
         let items = self.copy_items()?;
         let containers = self.save_containers()?;
         let images = self.save_images(items.as_ref())?;
-        if self.removes() && self.barriers {
+        if self.removes() && self.has_barriers() {
             // The images have to be gone before anything of them is.
             self.inner.primary.images.sync()?;
         }
@@ -346,7 +348,6 @@ impl Transaction<'_> {
             &self.current.primary.layers,
             &self.removed_layers,
             (&self.tree, &mut self.trash),
-            self.barriers,
         )?;
         Ok((Records { layers, images }, containers))
     }
@@ -356,7 +357,7 @@ impl Transaction<'_> {
         match &self.locks.containers {
             ContainersLock::Write(held) if self.containers.is_changed() => {
                 let (place, edit) = (&self.inner.runtime.containers, self.containers.clone());
-                place.save(held, &self.current.containers, edit, self.barriers)
+                place.save(held, &self.current.containers, edit, self.has_barriers())
             }
             _ => Ok(self.current.containers.clone()),
         }
@@ -375,7 +376,7 @@ impl Transaction<'_> {
             &self.current.primary.images,
             self.images.clone(),
             false,
-            || items.map_or(Ok(()), |items| items.publish(&self.tree, self.barriers)),
+            || items.map_or(Ok(()), |items| items.publish(&self.tree, self.has_barriers())),
         )
     }
 
@@ -388,7 +389,7 @@ impl Transaction<'_> {
     ) -> Result<(), Error> {
         let (durable, removes) = (self.inner.durable(), self.removes());
         // Where there are barriers, the records were on disk before anything was removed.
-        let is_synced = !durable || removes && self.barriers;
+        let is_synced = !durable || removes && self.has_barriers();
         let size = self.removed_size();
         let Self { locks, inner, current, trash, .. } = self;
         // Readers that come now wait for the new snapshot, rather than read all records anew.

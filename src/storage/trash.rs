@@ -65,21 +65,25 @@ impl Intent {
 }
 
 /// Where discarded things go.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trash {
     trees: Option<TempDir>,
     files: Option<TempDir>,
     count: usize,
-    /// Whether renames have to be waited for.
     barriers: bool,
     /// Directories in which names were removed.
     touched: BTreeSet<PathBuf>,
 }
 
 impl Trash {
+    /// Nothing is in it. With `barriers`, each step has to be on disk before the next.
+    pub(super) fn new(barriers: bool) -> Self {
+        Self { trees: None, files: None, count: 0, barriers, touched: BTreeSet::new() }
+    }
+
     /// Whether each step has to be on disk before the next.
-    pub(super) fn set_barriers(&mut self, barriers: bool) {
-        self.barriers = barriers;
+    pub(super) fn has_barriers(&self) -> bool {
+        self.barriers
     }
 
     /// Discards a layer's directory with its link, its tar-split and its data items, as far as they
@@ -159,22 +163,20 @@ impl Trash {
     }
 
     /// Leaves word of what is being deleted; if `durable` it gets to the disk before the records that it is
-    /// about, for which `barriers` may be needed.
+    /// about.
     pub(super) fn intend(
         &mut self,
         at: &Tree,
         intent: &Intent,
         durable: bool,
-        barriers: bool,
     ) -> Result<(), Error> {
-        self.set_barriers(barriers);
         let directory = self.files(at)?.open()?;
         let file = intent.draft(&directory)?;
         if durable {
             file.sync_data().map_err(Error::io("syncing", directory.path().join(DRAFT)))?;
         }
         Intent::declare(&directory)?;
-        if barriers {
+        if self.barriers {
             directory.sync()?;
         }
         Ok(())

@@ -354,6 +354,29 @@ fn troubles_pass() {
 }
 
 #[test]
+fn a_manifest_is_sent_again_when_the_registry_does_not_see_its_blobs_yet() {
+    for code in ["DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"] {
+        let registry = Faulty::start();
+        let host = registry.host();
+        let store = Store::new();
+        let server = Server::start(&store);
+        small(&server, "localhost/small:1");
+        registry.fail("PUT", "/manifests/", 3, Fault::Refuse(400, code));
+        let query = format!("destination={host}/app:1&retryDelay=1ms");
+        let sent = push(&server, "small:1", &query);
+        assert_eq!(digest(&store, &format!("{host}/app:1")), sent, "{code}");
+        assert_eq!(registry.asked("PUT", "/manifests/").len(), 4, "{code}");
+
+        // One that never sees them is believed.
+        registry.fail("PUT", "/manifests/", usize::MAX, Fault::Refuse(400, code));
+        let query = format!("destination={host}/new:1&retryDelay=1ms");
+        let words = code.to_lowercase().replace('_', " ");
+        let answer = refused(&server, "small:1", &query);
+        assert!(answer["message"].to_string().contains(&words), "{answer}");
+    }
+}
+
+#[test]
 fn a_registry_that_knows_no_oci_gets_a_docker_manifest() {
     let registry = Faulty::start();
     let host = registry.host();

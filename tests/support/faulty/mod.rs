@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     Hold(u64),
     /// This status, with more header fields, each ending in a line end.
     Status(u16, String),
+    /// This status, with an error of the protocol.
+    Refuse(u16, &'static str),
     /// The range that is asked for does not count.
     WholeBody,
     /// The first byte of a partial answer is the wrong one, and its header says so.

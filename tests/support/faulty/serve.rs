@@ -277,7 +277,7 @@ fn ranged(answer: Answer, range: Option<&str>, fault: Option<&Fault>) -> Answer 
     answer
 }
 
-fn error(status: u16, code: &str) -> Answer {
+pub(super) fn error(status: u16, code: &str) -> Answer {
     let document = json!({"errors": [{"code": code, "message": code.to_lowercase()}]});
     Answer::new(status, document.to_string().into_bytes()).with("Content-Type", "application/json")
 }

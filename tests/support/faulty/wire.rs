@@ -159,6 +159,7 @@ fn exchange(
             let code = r#"{"errors":[{"code":"UNKNOWN","message":"on purpose"}]}"#;
             Answer::new(*status, code.as_bytes()).with("Content-Type", "application/json")
         }
+        Some(Fault::Refuse(status, code)) => serve::error(*status, code),
         Some(Fault::Redirect(base)) => {
             Answer::new(307, Vec::new()).with("Location", format!("{base}{}", asked.target))
         }

@@ -280,10 +280,9 @@ impl<'a> Session<'a> {
                 destination.map_err(|error| ManifestRefused { error, kind_is_refused: false })?;
             let put = destination.put_manifest(place, kind.media_type(), manifest.clone()).await;
             let Err(ManifestRefused { error, kind_is_refused }) = put else { return Ok(()) };
-            if misses_blobs(&error) {
-                let trusted = self.has_trusted.swap(false, Ordering::Relaxed);
-                self.has_missed.fetch_or(trusted, Ordering::Relaxed);
-            }
+            let trusted = misses_blobs(&error) && self.has_trusted.swap(false, Ordering::Relaxed);
+            self.has_missed.fetch_or(trusted, Ordering::Relaxed);
+            let error = if !trusted && contradicts(&error) { error.transient(None) } else { error };
             let again = self.retry.again(&mut failed, error).await;
             again.map_err(|error| ManifestRefused { error, kind_is_refused })?;
         }
@@ -527,6 +526,14 @@ async fn send(
 fn misses_blobs(error: &registry::Error) -> bool {
     let (_, cause) = error.clone().into_parts();
     cause.contains("blob unknown") || cause.starts_with("manifest invalid")
+}
+
+/// Whether a manifest is refused for blobs that the registry has just said it has. Some see what they
+/// got only after a while, and docker-registry 2.8 writes the links to its blobs anew, not at once, when
+/// somebody else sends the same ones: it calls those that it reads meanwhile invalid.
+fn contradicts(error: &registry::Error) -> bool {
+    let (_, cause) = error.clone().into_parts();
+    cause.contains("blob unknown") || cause.starts_with("digest invalid")
 }
 
 /// The repository, as it is remembered.
