@@ -1,7 +1,7 @@
 //! Blocking work on behalf of async code: limits, cancellation, and streams as `Read` and `Write`.
 //!
-//! All file work of the program runs through [`Tasks`], in one hop to a blocking thread. The
-//! classes have permits of their own, so that layers being unpacked never delay a list, nor slow
+//! All file work of the program runs through [`Tasks`], on threads that run nothing async meanwhile.
+//! The classes have permits of their own, so that layers being unpacked never delay a list, nor slow
 //! registries, or clients that do not read what they export, a load. Nor does a client that stops
 //! sending: while bulk work waits for it, others have its permit.
 //!
@@ -17,6 +17,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
+use tokio::task::block_in_place;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
@@ -140,6 +143,27 @@ impl Tasks {
     {
         let permit = acquire(self.permits(class)).await?;
         self.run_holding(permit, work).await
+    }
+
+    /// As [`run`](Self::run) for [`Class::Quick`], on the thread that polls this: where all cores are
+    /// busy, a change of threads may take milliseconds. Another thread takes over its other tasks
+    /// meanwhile.
+    ///
+    /// Dropping the future does not cancel work that has started, for it is not dropped before the
+    /// work has ended. So this is for what does not wait for others.
+    pub async fn run_in_place<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Cancel) -> T + Send + 'static,
+    {
+        let permit = acquire(self.permits(Class::Quick)).await?;
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return self.run_holding(permit, work).await;
+        }
+        let (_guard, work) = self.prepare((permit, self.inner.tracker.token()), work);
+        let result = catch_unwind(AssertUnwindSafe(|| block_in_place(work)));
+        self.release_later();
+        result.map_err(|panic| Error::Panicked(panic_text(&*panic)))
     }
 
     /// As [`run`](Self::run), with what the work needs and gives back at its end.

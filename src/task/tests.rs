@@ -75,6 +75,39 @@ async fn a_panic_is_an_error() {
     assert_eq!(result.unwrap_err().to_string(), "internal error: no luck");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn work_in_place_stops_no_other_task() {
+    let tasks = tasks();
+    let (tell, told) = mpsc::channel();
+    let in_place = tasks.clone();
+    let in_place = tokio::spawn(async move {
+        in_place.run_in_place(move |_| told.recv_timeout(SOON).unwrap()).await
+    });
+    while tasks.inner.quick.available_permits() == QUICK_PERMITS {
+        tokio::task::yield_now().await;
+    }
+    // The only worker has to run this as well.
+    let other = tokio::spawn(async move { tell.send(7).unwrap() });
+    assert_eq!(in_place.await.unwrap().unwrap(), 7);
+    other.await.unwrap();
+    assert_eq!(tasks.inner.quick.available_permits(), QUICK_PERMITS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn work_in_place_may_panic_and_is_canceled_at_the_end() {
+    let tasks = tasks();
+    let result: Result<(), _> = tasks.run_in_place(|_| panic!("no {}", "luck")).await;
+    assert_eq!(result.unwrap_err().to_string(), "internal error: no luck");
+    let waiting = tasks.clone();
+    let waiting = tokio::spawn(async move { waiting.run_in_place(wait_for).await });
+    while tasks.inner.quick.available_permits() == QUICK_PERMITS {
+        tokio::task::yield_now().await;
+    }
+    tasks.stop().await;
+    waiting.await.unwrap().unwrap();
+    assert!(matches!(tasks.run_in_place(|_| ()).await, Err(Error::Stopping)));
+}
+
 #[tokio::test]
 async fn reads_a_body_to_its_end() {
     let items = vec![chunk("ab"), chunk(""), chunk("cde")];

@@ -197,7 +197,11 @@ impl LocalEngine {
         &self,
         work: impl FnOnce(&Library<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.quick(move |shared, cancel| work(&shared.library(&shared.snapshot(cancel)?))).await
+        let shared = Arc::clone(&self.shared);
+        self.tasks
+            .run_in_place(move |cancel| work(&shared.library(&shared.snapshot(cancel)?)))
+            .await
+            .map_err(task_error)?
     }
 }
 
