@@ -193,15 +193,20 @@ impl LocalEngine {
             .map_err(task_error)?
     }
 
+    /// Only looks at things.
+    async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &Cancel) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        self.tasks.run_in_place(move |cancel| work(&shared, cancel)).await.map_err(task_error)?
+    }
+
     async fn query<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Library<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let shared = Arc::clone(&self.shared);
-        self.tasks
-            .run_in_place(move |cancel| work(&shared.library(&shared.snapshot(cancel)?)))
-            .await
-            .map_err(task_error)?
+        self.look(move |shared, cancel| work(&shared.library(&shared.snapshot(cancel)?))).await
     }
 }
 
@@ -434,11 +439,11 @@ impl ImageEngine for LocalEngine {
     }
 
     async fn version(&self) -> Result<VersionReport> {
-        self.quick(|_, _| info::version()).await
+        self.look(|_, _| info::version()).await
     }
 
     async fn info(&self) -> Result<SystemInfo> {
-        self.quick(|shared, cancel| {
+        self.look(|shared, cancel| {
             info::info(
                 shared.store.options(),
                 &shared.snapshot(cancel)?,
