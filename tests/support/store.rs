@@ -10,6 +10,10 @@ use tempfile::TempDir;
 
 use super::tool::run;
 
+/// How the directories of stores begin. Podman takes the path of a directory that it loads for the name
+/// of an image if it can be one: with a capital in it, it never can.
+const PREFIX: &str = "Imaged-";
+
 /// An overlay store in a directory of its own. When dropped everything is unmounted that is mounted
 /// in it, and a temporary directory is removed.
 pub(crate) struct Store {
@@ -28,7 +32,7 @@ impl Store {
     /// # Panics
     /// When Podman's driver for it is not overlay.
     pub(crate) fn new_in(parent: &Path) -> Self {
-        let dir = tempfile::Builder::new().prefix("imaged-").tempdir_in(parent).unwrap();
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).unwrap();
         fs::create_dir(dir.path().join("tmp")).unwrap();
         let store = Self::of(dir);
         let driver = store.podman(["info", "--format", "{{.Store.GraphDriverName}}"]);
@@ -39,7 +43,7 @@ impl Store {
     /// A copy of another store, which nobody uses meanwhile. Of what is not the store's own, such
     /// as Podman's database, which holds the store's path, there is nothing.
     pub(crate) fn copy_of(other: &Self) -> Self {
-        let dir = tempfile::Builder::new().prefix("imaged-").tempdir().unwrap();
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir().unwrap();
         fs::create_dir(dir.path().join("tmp")).unwrap();
         run(Command::new("cp").arg("-a").arg(other.root()).arg(other.runroot()).arg(dir.path()));
         let store = Self::of(dir);
