@@ -103,6 +103,19 @@ impl<K> LockFile<K> {
         Ok(self.held(Handle::Locked(lock)))
     }
 
+    /// `None` when somebody else keeps it longer than `patience`.
+    fn take_within<M>(
+        &self,
+        mode: LockMode,
+        patience: Duration,
+        cancel: &Cancel,
+    ) -> Result<Option<Held<K, M>>, Error> {
+        let file = self.open().map_err(Error::io("opening", &self.path))?;
+        let lock = FileLock::lock_within(file, mode, patience, cancel);
+        let lock = lock.map_err(Error::lock(&self.path))?.ok();
+        Ok(lock.map(|lock| self.held(Handle::Locked(lock))))
+    }
+
     /// Looks at the file without locking it.
     pub(super) fn peek(&self) -> Result<Held<K, Unlocked>, Error> {
         let file = self.open().map_err(Error::io("opening", &self.path))?;
@@ -142,6 +155,11 @@ impl<K> LockFile<K> {
 }
 
 impl LockFile<Layers> {
+    /// As [`read`](Self::read), if nobody keeps it from others now.
+    pub(super) fn try_read(&self) -> Result<Option<LayersRead>, Error> {
+        self.take_within(LockMode::Shared, Duration::ZERO, &Cancel::new())
+    }
+
     pub(super) fn read(&self, cancel: &Cancel) -> Result<LayersRead, Error> {
         self.take(LockMode::Shared, cancel)
     }
@@ -152,10 +170,7 @@ impl LockFile<Layers> {
         patience: Duration,
         cancel: &Cancel,
     ) -> Result<Option<LayersRead>, Error> {
-        let file = self.open().map_err(Error::io("opening", &self.path))?;
-        let lock = FileLock::lock_within(file, LockMode::Shared, patience, cancel);
-        let lock = lock.map_err(Error::lock(&self.path))?.ok();
-        Ok(lock.map(|lock| self.held(Handle::Locked(lock))))
+        self.take_within(LockMode::Shared, patience, cancel)
     }
 
     pub(super) fn write(&self, cancel: &Cancel) -> Result<LayersWrite, Error> {
@@ -164,6 +179,14 @@ impl LockFile<Layers> {
 }
 
 impl LockFile<Images> {
+    /// As [`read`](Self::read), if nobody keeps it from others now.
+    pub(super) fn try_read<L>(
+        &self,
+        _layers: &Held<Layers, L>,
+    ) -> Result<Option<ImagesRead>, Error> {
+        self.take_within(LockMode::Shared, Duration::ZERO, &Cancel::new())
+    }
+
     pub(super) fn read<L>(
         &self,
         _layers: &Held<Layers, L>,
@@ -182,6 +205,15 @@ impl LockFile<Images> {
 }
 
 impl LockFile<Containers> {
+    /// As [`read`](Self::read), if nobody keeps it from others now.
+    pub(super) fn try_read<L, I>(
+        &self,
+        _layers: &Held<Layers, L>,
+        _images: &Held<Images, I>,
+    ) -> Result<Option<ContainersRead>, Error> {
+        self.take_within(LockMode::Shared, Duration::ZERO, &Cancel::new())
+    }
+
     pub(super) fn read<L, I>(
         &self,
         _layers: &Held<Layers, L>,

@@ -100,6 +100,7 @@ mod tests {
             File::options().read(true).write(true).open(root.join("overlay-layers/layers.lock"));
         let held = FileLock::try_lock(lock.unwrap(), LockMode::Exclusive).unwrap().unwrap();
         assert!(store.snapshot(&Cancel::new()).unwrap().is_same(&before));
+        assert!(store.snapshot_at_once().unwrap().is_none());
 
         let (image, layer) = ("a".repeat(64), "b".repeat(64));
         fs::write(root.join("overlay-images/images.lock"), [7; 64]).unwrap();
@@ -118,7 +119,9 @@ mod tests {
             fs::read_to_string(root.join("overlay-layers/layers.json")).unwrap().contains(&layer)
         );
         drop(held);
+        assert!(store.snapshot_at_once().unwrap().is_none(), "there is something to repair");
         assert!(store.snapshot(&Cancel::new()).unwrap().layers().is_empty());
         assert_eq!(fs::read_to_string(root.join("overlay-layers/layers.json")).unwrap(), "[]");
+        assert!(store.snapshot_at_once().unwrap().is_some());
     }
 }

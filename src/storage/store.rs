@@ -137,6 +137,27 @@ impl Store {
         }
         Err(inner.unrepaired())
     }
+
+    /// A [`snapshot`](Self::snapshot), if there is nobody to wait for and nothing to repair; else `None`.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub fn snapshot_at_once(&self) -> Result<Option<Snapshot>, Error> {
+        let inner = &*self.inner;
+        if let Some(before) = inner.before.get() {
+            return Ok(Some(before));
+        }
+        // Each has locks of its own, which others may keep for as long as they unpack.
+        if !inner.additional.is_empty() {
+            return Ok(None);
+        }
+        let Some(layers) = inner.primary.layers.lock.try_read()? else { return Ok(None) };
+        let Some(images) = inner.primary.images.lock.try_read(&layers)? else { return Ok(None) };
+        let containers = inner.runtime.containers.lock.try_read(&layers, &images)?;
+        let Some(containers) = containers else { return Ok(None) };
+        let current = inner.refresh(&layers, &images, &containers, &[])?;
+        Ok(current.map(|current| current.snapshot))
+    }
 }
 
 impl Inner {

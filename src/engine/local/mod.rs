@@ -193,20 +193,23 @@ impl LocalEngine {
             .map_err(task_error)?
     }
 
-    /// Only looks at things.
-    async fn look<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Shared, &Cancel) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let shared = Arc::clone(&self.shared);
-        self.tasks.run_in_place(move |cancel| work(&shared, cancel)).await.map_err(task_error)?
-    }
-
     async fn query<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Library<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.look(move |shared, cancel| work(&shared.library(&shared.snapshot(cancel)?))).await
+        let shared = Arc::clone(&self.shared);
+        let at_once = move |_: &Cancel| match shared.store.snapshot_at_once() {
+            Ok(Some(snapshot)) => Ok(work(&shared.library(&snapshot))),
+            // Whoever has to wait may have to stop waiting, and errors are told there.
+            Ok(None) | Err(_) => Err(work),
+        };
+        match self.tasks.run_in_place(at_once).await.map_err(task_error)? {
+            Ok(result) => result,
+            Err(work) => {
+                self.quick(move |shared, cancel| work(&shared.library(&shared.snapshot(cancel)?)))
+                    .await
+            }
+        }
     }
 }
 
@@ -439,11 +442,11 @@ impl ImageEngine for LocalEngine {
     }
 
     async fn version(&self) -> Result<VersionReport> {
-        self.look(|_, _| info::version()).await
+        self.quick(|_, _| info::version()).await
     }
 
     async fn info(&self) -> Result<SystemInfo> {
-        self.look(|shared, cancel| {
+        self.quick(|shared, cancel| {
             info::info(
                 shared.store.options(),
                 &shared.snapshot(cancel)?,

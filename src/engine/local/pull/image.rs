@@ -142,7 +142,7 @@ impl Copy<'_> {
             let config = shared.store.image_data(image, digest.as_str()).ok();
             Ok(config.filter(|config| Digest::of(config) == digest))
         };
-        self.engine.look(read).await
+        self.engine.quick(read).await
     }
 
     /// Follows indexes to the image for the platform.
@@ -195,7 +195,7 @@ impl Copy<'_> {
         let diff_ids = documents.parsed.diff_ids().to_vec();
         let plan = self
             .engine
-            .look(move |shared, cancel| Ok(layers::plan(&shared.snapshot(cancel)?, &diff_ids)))
+            .quick(move |shared, cancel| Ok(layers::plan(&shared.snapshot(cancel)?, &diff_ids)))
             .await?;
         for blob in blobs {
             self.progress.text(format!("Copying blob {}", blob.digest)).await;

@@ -116,14 +116,14 @@ impl Request<'_> {
         let check = move |shared: &Shared| {
             images.iter().try_for_each(|id| policy::check_stored(shared, id))
         };
-        self.engine.look(move |shared, _| check(shared)).await
+        self.engine.quick(move |shared, _| check(shared)).await
     }
 
     /// Adds what is remembered of the layers' blobs.
     async fn remember(&self, plans: &mut [ImagePlan]) -> Result<()> {
         let layers = plans.iter().flat_map(|plan| &plan.layers);
         let layers: Vec<_> = layers.map(|layer| layer.diff_id.clone()).collect();
-        let known = self.engine.look(move |shared, _| Ok(shared.forms.find(&layers))).await?;
+        let known = self.engine.quick(move |shared, _| Ok(shared.forms.find(&layers))).await?;
         for plan in plans {
             plan.remember(&known);
         }
